@@ -1,0 +1,1 @@
+//! What the benches share: generators, rivals, a counting allocator.

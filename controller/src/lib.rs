@@ -1,0 +1,1 @@
+//! The `controller` layer of the informer pipeline.

@@ -1,0 +1,1 @@
+//! The `deltafifo` layer of the informer pipeline.

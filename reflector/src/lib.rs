@@ -1,0 +1,1 @@
+//! The `reflector` layer of the informer pipeline.

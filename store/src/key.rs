@@ -1,0 +1,244 @@
+//! [`ObjectKey`]: the name an object goes by in every layer, `<namespace>/<name>` or `<name>`.
+
+use std::{
+    cmp::Ordering,
+    fmt,
+    hash::{BuildHasher, Hash, Hasher},
+    str::FromStr,
+    sync::{Arc, LazyLock},
+};
+
+use foldhash::quality::RandomState;
+
+/// One hasher for the whole process: a key is hashed once, when it is made, and carries the result along.
+/// Seeded at random, since names are chosen by whoever may create objects.
+static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::default);
+
+/// The namespace and name of an object.
+///
+/// Made once per event and handed along from layer to layer: it holds its own hash, so no later table has to
+/// compute it again, and cloning it copies no text. Ordered by namespace, then name; cluster-scoped keys come
+/// first.
+///
+/// # Shape
+/// 32 bytes and one shared allocation for the text `<namespace>/<name>`.
+///
+/// # Examples
+/// ```
+/// use informer_store::ObjectKey;
+///
+/// let key: ObjectKey = "kube-system/coredns".parse()?;
+/// assert_eq!((key.namespace(), key.name()), (Some("kube-system"), "coredns"));
+/// assert_eq!(key, ObjectKey::namespaced("kube-system", "coredns"));
+/// assert_eq!(ObjectKey::cluster("node-1").to_string(), "node-1");
+/// # Ok::<(), informer_store::ParseKeyError>(())
+/// ```
+///
+/// # Source
+/// client-go `tools/cache/store.go` `ObjectName`, `MetaNamespaceKeyFunc`, `SplitMetaNamespaceKey`.
+#[derive(Clone)]
+pub struct ObjectKey {
+    text: Arc<str>,
+    /// Bytes of the namespace; [`CLUSTER`] where there is none.
+    split: u32,
+    hash: u64,
+}
+
+const CLUSTER: u32 = u32::MAX;
+
+impl ObjectKey {
+    /// The key of `name` in `namespace`, or of a cluster-scoped object where `namespace` is `None` or empty.
+    #[must_use]
+    pub fn new(namespace: Option<&str>, name: &str) -> Self {
+        match namespace {
+            Some(namespace) if !namespace.is_empty() => Self::namespaced(namespace, name),
+            _ => Self::cluster(name),
+        }
+    }
+
+    /// The key of `name` in `namespace`.
+    ///
+    /// # Panics
+    /// If `namespace` is 4 GiB or longer.
+    #[must_use]
+    #[track_caller]
+    pub fn namespaced(namespace: &str, name: &str) -> Self {
+        let mut text = String::with_capacity(namespace.len() + 1 + name.len());
+        text.push_str(namespace);
+        text.push('/');
+        text.push_str(name);
+        let split = u32::try_from(namespace.len())
+            .ok()
+            .filter(|split| *split != CLUSTER);
+        Self {
+            text: text.into(),
+            split: split.expect("a namespace is shorter than 4 GiB"),
+            hash: KeyRef::new(Some(namespace), name).hash(),
+        }
+    }
+
+    /// The key of a cluster-scoped object.
+    #[must_use]
+    pub fn cluster(name: &str) -> Self {
+        Self {
+            text: name.into(),
+            split: CLUSTER,
+            hash: KeyRef::new(None, name).hash(),
+        }
+    }
+
+    /// The namespace, `None` for a cluster-scoped object.
+    #[must_use]
+    pub fn namespace(&self) -> Option<&str> {
+        (self.split != CLUSTER).then(|| &self.text[..self.split as usize])
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        if self.split == CLUSTER {
+            &self.text
+        } else {
+            &self.text[self.split as usize + 1..]
+        }
+    }
+
+    /// `<namespace>/<name>`, or `<name>` for a cluster-scoped object.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The same key, borrowed.
+    #[must_use]
+    pub fn as_ref(&self) -> KeyRef<'_> {
+        KeyRef {
+            namespace: self.namespace(),
+            name: self.name(),
+        }
+    }
+
+    /// The hash computed when the key was made; equal keys have equal hashes within one process.
+    #[must_use]
+    pub fn precomputed_hash(&self) -> u64 {
+        self.hash
+    }
+}
+
+/// A borrowed [`ObjectKey`], for lookups that allocate nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct KeyRef<'a> {
+    /// The namespace, `None` for a cluster-scoped object.
+    pub namespace: Option<&'a str>,
+    /// The name.
+    pub name: &'a str,
+}
+
+impl<'a> KeyRef<'a> {
+    /// A borrowed key; an empty namespace counts as none.
+    #[must_use]
+    pub fn new(namespace: Option<&'a str>, name: &'a str) -> Self {
+        Self {
+            namespace: namespace.filter(|namespace| !namespace.is_empty()),
+            name,
+        }
+    }
+
+    /// Reads `<namespace>/<name>` or `<name>` without copying.
+    ///
+    /// # Errors
+    /// [`ParseKeyError`] as for [`ObjectKey::from_str`].
+    pub fn parse(text: &'a str) -> Result<Self, ParseKeyError> {
+        let (namespace, name) = match text.split_once('/') {
+            Some((namespace, name)) => (Some(namespace), name),
+            None => (None, text),
+        };
+        if name.is_empty() || namespace == Some("") || name.contains('/') {
+            return Err(ParseKeyError {
+                text: text.chars().take(256).collect(),
+            });
+        }
+        Ok(Self { namespace, name })
+    }
+
+    /// The hash that the equal [`ObjectKey`] carries.
+    #[must_use]
+    pub fn hash(&self) -> u64 {
+        let mut hasher = HASHER.build_hasher();
+        if let Some(namespace) = self.namespace {
+            hasher.write(namespace.as_bytes());
+            hasher.write_u8(b'/');
+        }
+        hasher.write(self.name.as_bytes());
+        hasher.finish()
+    }
+
+    /// The owned key.
+    #[must_use]
+    pub fn to_key(&self) -> ObjectKey {
+        ObjectKey::new(self.namespace, self.name)
+    }
+}
+
+impl PartialEq<ObjectKey> for KeyRef<'_> {
+    fn eq(&self, other: &ObjectKey) -> bool {
+        self.name == other.name() && self.namespace == other.namespace()
+    }
+}
+
+impl PartialEq for ObjectKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.hash == other.hash && self.split == other.split && self.text == other.text
+    }
+}
+
+impl Eq for ObjectKey {}
+
+impl Hash for ObjectKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+impl Ord for ObjectKey {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_ref().cmp(&other.as_ref())
+    }
+}
+
+impl PartialOrd for ObjectKey {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.text)
+    }
+}
+
+impl fmt::Debug for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&*self.text, f)
+    }
+}
+
+impl FromStr for ObjectKey {
+    type Err = ParseKeyError;
+
+    /// Reads what [`Display`](fmt::Display) writes.
+    ///
+    /// # Errors
+    /// [`ParseKeyError`] for an empty name or namespace, or more than one slash.
+    fn from_str(text: &str) -> Result<Self, ParseKeyError> {
+        KeyRef::parse(text).map(|key| key.to_key())
+    }
+}
+
+/// A text that is not `<namespace>/<name>` or `<name>`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("malformed key {text:?}: expected <namespace>/<name> or <name>")]
+pub struct ParseKeyError {
+    text: String,
+}

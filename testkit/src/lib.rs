@@ -1,0 +1,1 @@
+//! The `testkit` layer of the informer pipeline.

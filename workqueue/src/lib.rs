@@ -1,0 +1,1 @@
+//! The `workqueue` layer of the informer pipeline.
