@@ -1,1 +1,33 @@
-//! The `workqueue` layer of the informer pipeline.
+#![doc = include_str!("../README.md")]
+
+mod bounded;
+mod builder;
+mod delay;
+mod in_flight;
+mod next;
+mod options;
+mod order;
+pub mod queue;
+mod rate_limit;
+mod shared;
+mod shutdown;
+mod stats;
+mod sync;
+mod timer;
+mod waiters;
+mod work_queue;
+
+pub use bounded::{AddWait, Full};
+pub use builder::Builder;
+pub use in_flight::{DeadLetter, InFlight};
+pub use next::{Next, NextBatch};
+pub use options::{AddOptions, Added, Debounce, Merge, Priority};
+pub use order::{Flow, Group, Order, Shares};
+pub use rate_limit::{
+    Attempt, Delay, Exponential, FastSlow, MaxOf, MaxWait, RateLimiter, Ticket, TokenBucket,
+    default_controller,
+};
+pub use shared::PANIC_DELAY;
+pub use shutdown::{Drain, Report};
+pub use stats::{Histogram, KeySnapshot, KeyState, Stats};
+pub use work_queue::WorkQueue;

@@ -1,0 +1,510 @@
+//! The queue as a plain data structure: no clock, no locks, no tasks.
+//!
+//! [`Core`] is what [`WorkQueue`](crate::WorkQueue) puts under its mutex. It is public for whoever brings a runtime of
+//! their own, and for tests that step through time.
+//!
+//! # Ordering & consistency
+//! A key has one entry and one state: idle, delayed, ready, blocked by its group, parked, or running; while it runs the
+//! entry also remembers whether it is wanted once more. Every operation is one `&mut self` call that takes the present
+//! time, so any order of calls is a legal history. Among keys that may run, within one lane and flow, the one that was
+//! wanted first runs first; a key wanted again while it ran keeps the place of that add, and a delayed key gets its place
+//! when its delay is over.
+//!
+//! # Memory
+//! One slab entry per key that is wanted, running, parked, or remembered for its minimum interval, plus a four-byte table
+//! entry; keys in line are linked through the slab. An entry is freed with the last reason to keep it, and its slot reused.
+
+mod add;
+mod groups;
+mod hold;
+mod lines;
+mod run;
+mod slot;
+mod view;
+
+use std::hash::{BuildHasher, Hash};
+use std::time::Duration;
+
+use hashbrown::HashTable;
+use slab::Slab;
+use smallvec::SmallVec;
+use tokio::time::Instant;
+
+use crate::delay::Wheel;
+use crate::options::{Debounce, Merge, Priority};
+use crate::order::{Flow, Group, Order};
+use crate::rate_limit::{Delay, Ticket, nanos};
+use crate::stats::Counters;
+
+use groups::Groups;
+use lines::Lines;
+use slot::{Again, Extra, NEVER, NONE, Slot, State};
+
+pub use run::{Ended, Lease, Taken, Verdict};
+
+/// Delayed keys that become ready in one call at most, so that a million due at once cannot hold the lock for long.
+const FIRE_BATCH: usize = 1024;
+/// Names of sources told apart; the last bit stands for all others.
+const SOURCES: usize = 63;
+
+/// Settings of a [`Core`].
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Config {
+    /// Which lane is served. Default: [`Order::Lanes`] with the default shares.
+    pub order: Order,
+    /// See [`Builder::aging`](crate::Builder::aging). Default: off.
+    pub aging: Option<Duration>,
+    /// See [`Builder::debounce`](crate::Builder::debounce). Default: off.
+    pub debounce: Option<Debounce>,
+    /// See [`Builder::min_interval`](crate::Builder::min_interval). Default: off.
+    pub min_interval: Option<Duration>,
+}
+
+/// An add, in the core's terms.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Request {
+    /// Not before that long from now; `None` = as soon as debounce and minimum interval allow.
+    pub after: Option<Duration>,
+    /// A delay from a limiter. With `after` as well, the shorter counts.
+    pub limited: Option<Delay>,
+    /// The lane.
+    pub priority: Priority,
+    /// How the delay meets one that is running already.
+    pub merge: Merge,
+    /// Debounce of this add; `None` = the queue's.
+    pub debounce: Option<Debounce>,
+    /// Minimum interval of this add; `None` = the queue's.
+    pub min_interval: Option<Duration>,
+    /// Ignore debounce and minimum interval.
+    pub at_once: bool,
+    /// Who asks.
+    pub source: Option<&'static str>,
+    /// The flow of the key; looked at when the key gets its entry.
+    pub flow: Option<Flow>,
+    /// The exclusion group of the key; looked at when the key gets its entry.
+    pub group: Option<Group>,
+}
+
+/// Reservations nobody waits for any more, to be given back to the limiter.
+pub type Tickets = SmallVec<[Ticket; 1]>;
+
+/// The state machine of a work queue.
+///
+/// # Examples
+/// ```
+/// use informer_workqueue::queue::{Config, Core, Request, Verdict};
+/// use tokio::time::Instant;
+///
+/// let now = Instant::now();
+/// let mut core = Core::new(Config::default(), now);
+/// core.add("pod", Request::default(), now);
+/// core.add("pod", Request::default(), now);
+/// let taken = core.take(now).expect("one run for two adds");
+/// assert_eq!(taken.key, "pod");
+/// core.finish(taken.lease, Verdict::Done, now);
+/// assert!(core.take(now).is_none());
+/// ```
+#[derive(Debug)]
+pub struct Core<T> {
+    epoch: Instant,
+    hasher: foldhash::fast::RandomState,
+    table: HashTable<u32>,
+    slots: Vec<Slot<T>>,
+    free: Vec<u32>,
+    extras: Slab<Extra>,
+    lines: Lines,
+    groups: Groups,
+    wheel: Wheel,
+    /// Running keys in the order they started, linked through the slots.
+    running_head: u32,
+    running_tail: u32,
+    next_seq: u64,
+    debounce: Option<Debounce>,
+    min_interval: u64,
+    /// How long starts are remembered.
+    remember: u64,
+    sources: Vec<&'static str>,
+    counters: Counters,
+    /// Why keys are parked: reason, how many.
+    parked: Vec<(&'static str, usize)>,
+    closed: bool,
+    /// Nothing is handed out any more.
+    stopped: bool,
+    freed: Tickets,
+}
+
+impl<T: Clone + Eq + Hash> Core<T> {
+    /// An empty queue. No allocation before the first key.
+    #[must_use]
+    pub fn new(config: Config, now: Instant) -> Self {
+        let min_interval = config.min_interval.map_or(0, nanos);
+        Self {
+            epoch: now,
+            hasher: foldhash::fast::RandomState::default(),
+            table: HashTable::new(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            extras: Slab::new(),
+            lines: Lines::new(config.order, config.aging.map(nanos)),
+            groups: Groups::default(),
+            wheel: Wheel::new(),
+            running_head: NONE,
+            running_tail: NONE,
+            next_seq: 0,
+            debounce: config.debounce,
+            min_interval,
+            remember: min_interval,
+            sources: Vec::new(),
+            counters: Counters::default(),
+            parked: Vec::new(),
+            closed: false,
+            stopped: false,
+            freed: Tickets::new(),
+        }
+    }
+
+    /// Makes the keys ready whose delay is over: all that were due by `now`, or a batch of them; every other operation
+    /// does the same first. Returns whether more are due.
+    pub fn advance(&mut self, now: Instant) -> bool {
+        let now = self.nanos(now);
+        self.fire_due(now)
+    }
+
+    /// A time before which calling [`advance`](Self::advance) changes nothing; `None` = no delay is running.
+    pub fn next_wake(&mut self) -> Option<Instant> {
+        if self.closed {
+            return None;
+        }
+        let due = self.wheel.next_due()?;
+        Some(self.instant(due))
+    }
+
+    /// Keys that could be handed out now, as far as lanes and flows go.
+    #[must_use]
+    pub fn runnable(&self) -> usize {
+        if self.stopped {
+            0
+        } else {
+            self.lines.len() - self.lines.held()
+        }
+    }
+
+    /// Reservations that came free in the operations so far. To be given back to the limiter.
+    pub fn take_tickets(&mut self) -> Tickets {
+        std::mem::take(&mut self.freed)
+    }
+
+    fn nanos(&self, now: Instant) -> u64 {
+        nanos(now.saturating_duration_since(self.epoch))
+    }
+
+    fn instant(&self, nanos: u64) -> Instant {
+        let far = || self.epoch + Duration::from_secs(60 * 60 * 24 * 365 * 30);
+        self.epoch
+            .checked_add(Duration::from_nanos(nanos))
+            .unwrap_or_else(far)
+    }
+
+    fn fire_due(&mut self, now: u64) -> bool {
+        if self.closed || !self.wheel.may_be_due(now) {
+            return false;
+        }
+        for _ in 0..FIRE_BATCH {
+            let Some(timer) = self.wheel.pop_due(now) else {
+                return false;
+            };
+            let Some(slot) = self.slots.get(timer.slot as usize) else {
+                continue;
+            };
+            if slot.timer == timer.token {
+                self.wheel.fired();
+                self.fire(timer.slot, now);
+            } else if slot.extra != NONE && self.extras[slot.extra as usize].gate_timer == timer.token {
+                self.wheel.fired();
+                self.extras[slot.extra as usize].gate_timer = 0;
+                self.open_gate(timer.slot, now);
+            }
+        }
+        true
+    }
+
+    /// The run timer of a slot went off.
+    fn fire(&mut self, index: u32, now: u64) {
+        let slot = &mut self.slots[index as usize];
+        slot.timer = 0;
+        if slot.deadline > now {
+            // Postponed since it was armed.
+            slot.timer = self.wheel.arm(slot.deadline, index, now);
+            return;
+        }
+        let due = slot.deadline;
+        match slot.state {
+            State::Delayed => {
+                self.serve_delay(index);
+                self.want(index, due);
+            }
+            State::Running => {
+                let priority = slot.priority;
+                self.want_again(index, priority, due);
+            }
+            State::Idle => self.settle(index, now),
+            State::Ready | State::Blocked | State::Parked => {
+                debug_assert!(false, "a waiting key has no timer")
+            }
+        }
+    }
+
+    /// Orders the run of a key that neither waits nor runs: into its line, or behind its gate.
+    fn want(&mut self, index: u32, since: u64) {
+        self.counters.adds += 1;
+        let slot = &mut self.slots[index as usize];
+        slot.since = since;
+        slot.seq = self.next_seq;
+        self.next_seq += 1;
+        self.line_up(index);
+    }
+
+    /// Puts a key whose run is ordered where it has to wait for it.
+    fn line_up(&mut self, index: u32) {
+        let slot = &self.slots[index as usize];
+        if slot.extra != NONE && self.extras[slot.extra as usize].gate != 0 {
+            let reason = self.extras[slot.extra as usize].gate_reason;
+            self.slots[index as usize].state = State::Parked;
+            self.count_parked(reason, true);
+            return;
+        }
+        if self.groups.is_full(slot.group) {
+            self.block(index);
+            return;
+        }
+        self.enter_line(index);
+    }
+
+    fn enter_line(&mut self, index: u32) {
+        self.groups.lined_up(self.slots[index as usize].group);
+        self.slots[index as usize].state = State::Ready;
+        self.lines.push(index, &mut self.slots);
+    }
+
+    fn block(&mut self, index: u32) {
+        let slot = &mut self.slots[index as usize];
+        slot.state = State::Blocked;
+        self.groups.wait(slot.group, slot.priority, slot.seq, index);
+    }
+
+    /// Takes a waiting key from where it waits. It must be given a new state.
+    fn leave_line(&mut self, index: u32) {
+        let slot = &self.slots[index as usize];
+        match slot.state {
+            State::Ready => {
+                let group = slot.group;
+                self.lines.remove(index, &mut self.slots);
+                // Not in line any more before others are: they may include nobody but this very key.
+                self.slots[index as usize].state = State::Idle;
+                for released in self.groups.left_line(group) {
+                    self.enter_line(released);
+                }
+            }
+            State::Blocked => self.groups.stop_waiting(slot.group, slot.priority, slot.seq),
+            State::Parked => {
+                let reason = self.extras[slot.extra as usize].gate_reason;
+                self.count_parked(reason, false);
+            }
+            State::Idle | State::Delayed | State::Running => debug_assert!(false, "the key does not wait"),
+        }
+        self.slots[index as usize].state = State::Idle;
+    }
+
+    fn want_again(&mut self, index: u32, priority: Priority, since: u64) {
+        self.counters.adds += 1;
+        self.counters.dirty += 1;
+        let slot = &mut self.slots[index as usize];
+        (slot.again, slot.priority, slot.since, slot.seq) = (Again::Now, priority, since, self.next_seq);
+        self.next_seq += 1;
+    }
+
+    /// Arms or moves the run timer of a slot. A later deadline than the armed one costs nothing until that one fires.
+    fn delay_until(&mut self, index: u32, deadline: u64, now: u64) {
+        let slot = &mut self.slots[index as usize];
+        let later = slot.timer != 0 && deadline >= slot.deadline;
+        slot.deadline = deadline;
+        if !later {
+            self.disarm(index);
+            self.slots[index as usize].timer = self.wheel.arm(deadline, index, now);
+        }
+    }
+
+    fn disarm(&mut self, index: u32) {
+        if std::mem::take(&mut self.slots[index as usize].timer) != 0 {
+            self.forget_timer();
+        }
+    }
+
+    fn forget_timer(&mut self) {
+        self.wheel.forget_one();
+        if self.wheel.wants_compaction() {
+            let (slots, extras) = (&self.slots, &self.extras);
+            self.wheel.compact(|timer| {
+                let slot = &slots[timer.slot as usize];
+                let gate = || {
+                    extras
+                        .get(slot.extra as usize)
+                        .map_or(0, |extra| extra.gate_timer)
+                };
+                slot.timer == timer.token || gate() == timer.token
+            });
+        }
+    }
+
+    /// The delay of a backoff is over: its failure counts.
+    fn serve_delay(&mut self, index: u32) {
+        let extra = self.slots[index as usize].extra;
+        if extra != NONE {
+            let extra = &mut self.extras[extra as usize];
+            if std::mem::take(&mut extra.backing_off) {
+                extra.failures = extra.failures.saturating_add(1);
+                extra.tickets.clear();
+            }
+            extra.burst = None;
+        }
+    }
+
+    /// The key runs, or is dropped, without serving its delay: the failure does not count, its reservations come free.
+    fn skip_delay(&mut self, index: u32) {
+        let extra = self.slots[index as usize].extra;
+        if extra != NONE {
+            let extra = &mut self.extras[extra as usize];
+            extra.backing_off = false;
+            extra.burst = None;
+            self.freed.append(&mut extra.tickets);
+        }
+    }
+
+    /// A key nobody wants any more: kept while its gate is shut or its minimum interval runs, else freed.
+    fn settle(&mut self, index: u32, now: u64) {
+        let slot = &self.slots[index as usize];
+        let gate = self.extras.get(slot.extra as usize).map_or(0, |extra| extra.gate);
+        let interval = if slot.started == NEVER {
+            0
+        } else {
+            slot.started.saturating_add(self.remember)
+        };
+        self.slots[index as usize].state = State::Idle;
+        let interval = if self.remember == 0 { 0 } else { interval };
+        if interval > now && !self.closed {
+            self.slots[index as usize].sources = 0;
+            self.delay_until(index, interval, now);
+        } else if gate > now && !self.closed {
+            // The gate's own timer ends it.
+            self.slots[index as usize].sources = 0;
+            self.disarm(index);
+        } else {
+            self.remove(index);
+        }
+    }
+
+    fn remove(&mut self, index: u32) {
+        self.disarm(index);
+        self.skip_delay(index);
+        let slot = &mut self.slots[index as usize];
+        let (hash, extra, flow, group) = (slot.hash, slot.extra, slot.flow, slot.group);
+        slot.generation = slot.generation.wrapping_add(1);
+        slot.extra = NONE;
+        slot.key = None;
+        if extra != NONE {
+            let extra = self.extras.remove(extra as usize);
+            if extra.gate_timer != 0 {
+                self.forget_timer();
+            }
+        }
+        if let Ok(entry) = self.table.find_entry(hash, |held| *held == index) {
+            entry.remove();
+        }
+        self.free.push(index);
+        self.lines.leave(flow);
+        self.groups.leave(group);
+    }
+
+    fn find(&self, key: &T) -> Option<u32> {
+        let hash = self.hasher.hash_one(key);
+        self.table
+            .find(hash, |index| {
+                self.slots[*index as usize].key.as_ref() == Some(key)
+            })
+            .copied()
+    }
+
+    fn insert(&mut self, key: T, hash: u64, flow: Option<Flow>, group: Option<Group>) -> u32 {
+        let flow = self.lines.join(flow);
+        let group = self.groups.join(group);
+        let generation = self
+            .free
+            .last()
+            .map_or(0, |index| self.slots[*index as usize].generation);
+        let slot = Slot {
+            key: Some(key),
+            hash,
+            seq: 0,
+            since: 0,
+            started: NEVER,
+            deadline: 0,
+            timer: 0,
+            sources: 0,
+            prev: NONE,
+            next: NONE,
+            generation,
+            flow,
+            group,
+            extra: NONE,
+            state: State::Idle,
+            again: Again::No,
+            priority: Priority::default(),
+            run_priority: Priority::default(),
+        };
+        let index = match self.free.pop() {
+            Some(index) => {
+                self.slots[index as usize] = slot;
+                index
+            }
+            None => {
+                let index = u32::try_from(self.slots.len())
+                    .ok()
+                    .filter(|index| *index != NONE);
+                let index = index.expect("fewer than 2³² keys fit in memory");
+                self.slots.push(slot);
+                index
+            }
+        };
+        let slots = &self.slots;
+        self.table
+            .insert_unique(hash, index, |held| slots[*held as usize].hash);
+        index
+    }
+
+    /// The extra of a slot, made if it has none.
+    fn extra(&mut self, index: u32) -> &mut Extra {
+        let slot = &mut self.slots[index as usize];
+        if slot.extra == NONE {
+            slot.extra = self.extras.insert(Extra::default()) as u32;
+        }
+        &mut self.extras[slot.extra as usize]
+    }
+
+    fn source_bit(&mut self, source: Option<&'static str>) -> u64 {
+        let Some(source) = source else {
+            return 0;
+        };
+        let known = self.sources.iter().position(|known| *known == source);
+        let bit = known.unwrap_or_else(|| {
+            if self.sources.len() < SOURCES {
+                self.sources.push(source);
+                self.sources.len() - 1
+            } else {
+                SOURCES
+            }
+        });
+        1 << bit
+    }
+}

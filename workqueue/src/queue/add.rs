@@ -1,0 +1,235 @@
+//! Adding a key.
+
+use std::hash::{BuildHasher, Hash};
+use tokio::time::Instant;
+
+use super::slot::{Again, NEVER, NONE, State};
+use super::{Core, Request};
+use crate::options::{Added, Merge};
+use crate::rate_limit::{Delay, nanos};
+
+/// When an add wants its key to run.
+struct Wanted {
+    at: u64,
+    /// A limiter's delay that sets `at`.
+    backoff: Option<Delay>,
+    debounced: bool,
+}
+
+impl<T: Clone + Eq + Hash> Core<T> {
+    /// Asks for a run of `key`. Ignored once the queue is closed.
+    pub fn add(&mut self, key: T, request: Request, now: Instant) -> Added {
+        let now = self.nanos(now);
+        self.fire_due(now);
+        if self.closed {
+            self.free_tickets(request.limited);
+            return Added::Closed;
+        }
+        if request.after.is_some() || request.limited.is_some() {
+            self.counters.retries += 1;
+        }
+        if let Some(interval) = request.min_interval {
+            self.remember = self.remember.max(nanos(interval));
+        }
+        let source = self.source_bit(request.source);
+        let hash = self.hasher.hash_one(&key);
+        let found = self
+            .table
+            .find(hash, |index| {
+                self.slots[*index as usize].key.as_ref() == Some(&key)
+            })
+            .copied();
+        let index = found.unwrap_or_else(|| self.insert(key, hash, request.flow, request.group));
+        if request.limited.is_some() {
+            self.extra(index).limited = true;
+        }
+        let added = self.merge(index, request, now);
+        self.slots[index as usize].sources |= source;
+        added
+    }
+
+    fn merge(&mut self, index: u32, request: Request, now: u64) -> Added {
+        let (merge, priority) = (request.merge, request.priority);
+        let wanted = self.wanted(index, request, now);
+        let slot = &mut self.slots[index as usize];
+        match slot.state {
+            State::Idle => {
+                slot.priority = priority;
+                self.order(index, wanted, now);
+                Added::New
+            }
+            State::Delayed => {
+                slot.priority = slot.priority.min(priority);
+                self.reschedule(index, wanted, merge, now);
+                Added::Merged
+            }
+            State::Ready | State::Blocked | State::Parked => {
+                let current = slot.priority;
+                if merge != Merge::Earliest && wanted.at > now {
+                    self.put_off(index, current.min(priority), wanted, now);
+                } else {
+                    self.free_tickets(wanted.backoff);
+                    if priority < current {
+                        self.raise(index, priority);
+                    }
+                }
+                Added::Merged
+            }
+            State::Running => self.add_running(index, wanted, merge, priority, now),
+        }
+    }
+
+    /// A key that neither waits nor runs gets its run ordered.
+    fn order(&mut self, index: u32, wanted: Wanted, now: u64) {
+        if wanted.at <= now {
+            self.note_backoff(index, wanted.backoff);
+            self.serve_delay(index);
+            self.disarm(index);
+            self.want(index, now);
+            return;
+        }
+        self.note_backoff(index, wanted.backoff);
+        if wanted.debounced {
+            self.extra(index).burst.get_or_insert(now);
+        }
+        self.slots[index as usize].state = State::Delayed;
+        self.delay_until(index, wanted.at, now);
+    }
+
+    /// An add meets a delay.
+    fn reschedule(&mut self, index: u32, wanted: Wanted, merge: Merge, now: u64) {
+        let slot = &self.slots[index as usize];
+        let burst = slot.extra != NONE && self.extras[slot.extra as usize].burst.is_some();
+        let moves = match merge {
+            // A debounced add prolongs its own burst.
+            _ if burst && wanted.debounced => true,
+            Merge::Earliest => wanted.at < slot.deadline,
+            Merge::Latest => wanted.at > slot.deadline,
+            Merge::Replace => true,
+        };
+        if !moves {
+            self.free_tickets(wanted.backoff);
+            return;
+        }
+        if !(burst && wanted.debounced) {
+            self.skip_delay(index);
+        }
+        self.order(index, wanted, now);
+    }
+
+    /// A ready key goes back to waiting.
+    fn put_off(&mut self, index: u32, priority: crate::Priority, wanted: Wanted, now: u64) {
+        self.leave_line(index);
+        self.slots[index as usize].priority = priority;
+        self.order(index, wanted, now);
+    }
+
+    /// A waiting key gets to the end of a more urgent lane.
+    fn raise(&mut self, index: u32, priority: crate::Priority) {
+        self.leave_line(index);
+        let slot = &mut self.slots[index as usize];
+        slot.priority = priority;
+        slot.seq = self.next_seq;
+        self.next_seq += 1;
+        self.line_up(index);
+    }
+
+    fn add_running(
+        &mut self,
+        index: u32,
+        wanted: Wanted,
+        merge: Merge,
+        priority: crate::Priority,
+        now: u64,
+    ) -> Added {
+        // A limiter's delay for a key that runs: its place in the backoff is decided when the run ends.
+        self.free_tickets(wanted.backoff);
+        let slot = &mut self.slots[index as usize];
+        match slot.again {
+            Again::No => slot.priority = priority,
+            Again::Now | Again::At => slot.priority = slot.priority.min(priority),
+        }
+        let at = match (slot.again, merge) {
+            (Again::No, _) => wanted.at,
+            (Again::Now, Merge::Earliest) => return Added::Merged,
+            (Again::Now, Merge::Latest | Merge::Replace) => {
+                if wanted.at <= now {
+                    return Added::Merged;
+                }
+                self.counters.dirty -= 1;
+                wanted.at
+            }
+            (Again::At, Merge::Earliest) => wanted.at.min(slot.deadline),
+            (Again::At, Merge::Latest) => wanted.at.max(slot.deadline),
+            (Again::At, Merge::Replace) => wanted.at,
+        };
+        let added = if slot.again == Again::No {
+            Added::New
+        } else {
+            Added::Merged
+        };
+        if at <= now {
+            let priority = slot.priority;
+            self.disarm(index);
+            self.want_again(index, priority, now);
+        } else {
+            slot.again = Again::At;
+            self.delay_until(index, at, now);
+        }
+        added
+    }
+
+    fn wanted(&mut self, index: u32, request: Request, now: u64) -> Wanted {
+        let slot = &self.slots[index as usize];
+        let mut wanted = Wanted {
+            at: now,
+            backoff: None,
+            debounced: false,
+        };
+        let after = request.after.map(|after| now.saturating_add(nanos(after)));
+        if let Some(limited) = request.limited {
+            let at = now.saturating_add(nanos(limited.after));
+            if after.is_some_and(|after| after < at) {
+                self.freed.extend(limited.tickets);
+            } else {
+                (wanted.at, wanted.backoff) = (at, Some(limited));
+            }
+        }
+        if wanted.backoff.is_none() {
+            if let Some(after) = after {
+                wanted.at = after;
+            } else if let Some(debounce) = request.debounce.or(self.debounce).filter(|_| !request.at_once) {
+                let burst = self
+                    .extras
+                    .get(slot.extra as usize)
+                    .and_then(|extra| extra.burst)
+                    .unwrap_or(now);
+                let last = burst.saturating_add(nanos(debounce.max));
+                (wanted.at, wanted.debounced) = (now.saturating_add(nanos(debounce.quiet)).min(last), true);
+            }
+        }
+        if !request.at_once && slot.started != NEVER {
+            let interval = request.min_interval.map_or(self.min_interval, nanos);
+            if interval > 0 {
+                wanted.at = wanted.at.max(slot.started.saturating_add(interval));
+            }
+        }
+        wanted
+    }
+
+    /// Remembers the backoff a key is about to serve.
+    pub(super) fn note_backoff(&mut self, index: u32, backoff: Option<Delay>) {
+        if let Some(backoff) = backoff {
+            let extra = self.extra(index);
+            extra.backing_off = true;
+            extra.limited = true;
+            extra.tickets = backoff.tickets;
+        }
+    }
+
+    pub(super) fn free_tickets(&mut self, delay: Option<Delay>) {
+        if let Some(delay) = delay {
+            self.freed.extend(delay.tickets);
+        }
+    }
+}

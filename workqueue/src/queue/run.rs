@@ -1,0 +1,236 @@
+//! Handing a key out and taking it back.
+
+use std::hash::Hash;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Core;
+use super::slot::{Again, NEVER, NONE, State};
+use crate::options::Priority;
+use crate::rate_limit::{Delay, nanos};
+
+/// Names one run of one key. Only [`Core::take`] makes leases, and a lease that was finished is never valid again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Lease {
+    slot: u32,
+    generation: u32,
+}
+
+/// A key that was handed out.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Taken<T> {
+    /// The key.
+    pub key: T,
+    /// To finish the run with.
+    pub lease: Lease,
+    /// Failures before this run whose delay was served.
+    pub failures: u32,
+    /// The lane it came from.
+    pub priority: Priority,
+    /// Bit set of those who asked for it, for [`Core::sources`].
+    pub sources: u64,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// It succeeded: failures are forgotten.
+    Done,
+    /// It succeeded, and the key is to run again after a while.
+    Again(Duration),
+    /// It failed: the key runs again after this delay.
+    Retry(Delay),
+    /// The key is gone, or given up: everything about it is forgotten.
+    Forget,
+}
+
+/// What a finished run left behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Ended {
+    /// The key is wanted again.
+    pub wanted: bool,
+    /// A limiter was asked about the key, and its failures are forgotten now: the limiter should hear of it.
+    pub forget: bool,
+}
+
+impl<T: Clone + Eq + Hash> Core<T> {
+    /// Hands out the next key, or `None` when none may run.
+    pub fn take(&mut self, now: Instant) -> Option<Taken<T>> {
+        let now = self.nanos(now);
+        self.fire_due(now);
+        if self.stopped {
+            return None;
+        }
+        loop {
+            let index = self.lines.next(now, &self.slots)?;
+            if self.groups.is_full(self.slots[index as usize].group) {
+                self.lines.remove(index, &mut self.slots);
+                // Cannot release anybody: the group is full.
+                let _ = self.groups.left_line(self.slots[index as usize].group);
+                self.block(index);
+                continue;
+            }
+            return Some(self.start(index, now));
+        }
+    }
+
+    fn start(&mut self, index: u32, now: u64) -> Taken<T> {
+        self.lines.start(index, &mut self.slots);
+        self.groups.start(self.slots[index as usize].group);
+        let tail = self.running_tail;
+        let slot = &mut self.slots[index as usize];
+        slot.state = State::Running;
+        slot.again = Again::No;
+        slot.generation = slot.generation.wrapping_add(1);
+        slot.started = now;
+        slot.run_priority = slot.priority;
+        (slot.prev, slot.next) = (tail, NONE);
+        self.counters.started(now.saturating_sub(slot.since), now);
+        let taken = Taken {
+            key: slot.key.clone().expect("a slot in line is occupied"),
+            lease: Lease {
+                slot: index,
+                generation: slot.generation,
+            },
+            failures: self
+                .extras
+                .get(slot.extra as usize)
+                .map_or(0, |extra| extra.failures),
+            priority: slot.priority,
+            sources: std::mem::take(&mut slot.sources),
+        };
+        match tail {
+            NONE => self.running_head = index,
+            tail => self.slots[tail as usize].next = index,
+        }
+        self.running_tail = index;
+        taken
+    }
+
+    /// Takes a key back; `None` if the lease is not valid, in which case nothing happens.
+    pub fn finish(&mut self, lease: Lease, verdict: Verdict, now: Instant) -> Option<Ended> {
+        let now = self.nanos(now);
+        self.fire_due(now);
+        let index = lease.slot;
+        let slot = self
+            .slots
+            .get(index as usize)
+            .filter(|slot| slot.generation == lease.generation)?;
+        debug_assert_eq!(slot.state, State::Running, "a valid lease names a running key");
+        let (again, flow, group) = (slot.again, slot.flow, slot.group);
+        self.counters.finished(slot.started, now);
+        self.stop_running(index);
+        self.slots[index as usize].state = State::Idle;
+        self.lines.finish(flow);
+        for released in self.groups.finish(group) {
+            self.enter_line(released);
+        }
+        let forget = self.settle_failures(index, &verdict);
+        let wanted = match again {
+            Again::Now => {
+                self.counters.dirty -= 1;
+                if let Verdict::Retry(delay) = verdict {
+                    // An event overtook the backoff: it is not served, so it does not count.
+                    self.counters.retries += 1;
+                    self.free_tickets(Some(delay));
+                }
+                self.slots[index as usize].again = Again::No;
+                self.line_up(index);
+                true
+            }
+            Again::No | Again::At => self.finish_later(index, verdict, again == Again::At, now),
+        };
+        Some(Ended { wanted, forget })
+    }
+
+    /// A run ended and no event came meanwhile, at most one that is delayed.
+    fn finish_later(&mut self, index: u32, verdict: Verdict, asked: bool, now: u64) -> bool {
+        let (delay, backoff) = match verdict {
+            Verdict::Done | Verdict::Forget => (None, None),
+            Verdict::Again(after) => (Some(nanos(after)), None),
+            Verdict::Retry(delay) => (Some(nanos(delay.after)), Some(delay)),
+        };
+        let slot = &mut self.slots[index as usize];
+        slot.again = Again::No;
+        if !asked {
+            slot.priority = slot.run_priority;
+        }
+        let Some(delay) = delay else {
+            if !asked {
+                self.settle(index, now);
+                return false;
+            }
+            slot.state = State::Delayed;
+            return true;
+        };
+        self.counters.retries += 1;
+        let interval = if self.min_interval > 0 {
+            slot.started.saturating_add(self.min_interval)
+        } else {
+            0
+        };
+        let at = now.saturating_add(delay).max(interval);
+        if asked && slot.deadline < at {
+            slot.state = State::Delayed;
+            self.free_tickets(backoff);
+            return true;
+        }
+        slot.priority = slot.priority.min(slot.run_priority);
+        self.note_backoff(index, backoff);
+        if at <= now && !self.closed {
+            self.disarm(index);
+            self.serve_delay(index);
+            self.want(index, now);
+        } else {
+            self.slots[index as usize].state = State::Delayed;
+            self.delay_until(index, at, now);
+        }
+        true
+    }
+
+    /// Failures served before the run of `lease`; `None` for a lease that is not valid.
+    #[must_use]
+    pub fn failures(&self, lease: Lease) -> Option<u32> {
+        let slot = self.slots.get(lease.slot as usize)?;
+        (slot.generation == lease.generation).then(|| {
+            self.extras
+                .get(slot.extra as usize)
+                .map_or(0, |extra| extra.failures)
+        })
+    }
+
+    /// Forgets the failures unless the run failed. Returns whether a limiter has to hear of it.
+    fn settle_failures(&mut self, index: u32, verdict: &Verdict) -> bool {
+        let slot = &mut self.slots[index as usize];
+        if matches!(verdict, Verdict::Forget) {
+            slot.started = NEVER;
+        }
+        if matches!(verdict, Verdict::Retry(_)) {
+            return false;
+        }
+        let Some(extra) = self.extras.get_mut(slot.extra as usize) else {
+            return false;
+        };
+        extra.failures = 0;
+        std::mem::take(&mut extra.limited)
+    }
+
+    fn stop_running(&mut self, index: u32) {
+        let slot = &mut self.slots[index as usize];
+        let (prev, next) = (slot.prev, slot.next);
+        // The lease is spent.
+        slot.generation = slot.generation.wrapping_add(1);
+        match prev {
+            NONE => self.running_head = next,
+            prev => self.slots[prev as usize].next = next,
+        }
+        match next {
+            NONE => self.running_tail = prev,
+            next => self.slots[next as usize].prev = prev,
+        }
+    }
+}

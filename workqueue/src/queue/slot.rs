@@ -1,0 +1,103 @@
+//! One entry per key: its state and where it is linked.
+
+use smallvec::SmallVec;
+
+use crate::delay::Token;
+use crate::options::Priority;
+use crate::rate_limit::Ticket;
+
+/// No slot, flow, group or extra.
+pub(super) const NONE: u32 = u32::MAX;
+
+/// No start remembered.
+pub(super) const NEVER: u64 = u64::MAX;
+
+/// What a key is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Nobody asked for it; kept only for its gate or its minimum interval.
+    Idle,
+    /// Asked for, not before `deadline`.
+    Delayed,
+    /// In the line of its lane and flow.
+    Ready,
+    /// Next in its line, but its group runs as many keys as it may: waits in the group's own list.
+    Blocked,
+    /// Asked for, held back by [`park`](crate::WorkQueue::park).
+    Parked,
+    /// Leased to a worker.
+    Running,
+}
+
+/// What was asked of a key while it was running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Again {
+    No,
+    /// Once more as soon as it is finished.
+    Now,
+    /// Once more at `deadline`.
+    At,
+}
+
+#[derive(Debug)]
+pub(super) struct Slot<T> {
+    /// `None` in a free slot.
+    pub(super) key: Option<T>,
+    pub(super) hash: u64,
+    /// Place in line of the run that is wanted next.
+    pub(super) seq: u64,
+    /// When that run became wanted (not: asked for with a delay).
+    pub(super) since: u64,
+    /// When the present or the last run started.
+    pub(super) started: u64,
+    pub(super) deadline: u64,
+    /// The armed timer, 0 = none.
+    pub(super) timer: Token,
+    /// Bit set of those who asked for the wanted run.
+    pub(super) sources: u64,
+    pub(super) prev: u32,
+    pub(super) next: u32,
+    pub(super) generation: u32,
+    pub(super) flow: u32,
+    pub(super) group: u32,
+    pub(super) extra: u32,
+    pub(super) state: State,
+    pub(super) again: Again,
+    /// Priority of the wanted run.
+    pub(super) priority: Priority,
+    /// Priority of the present run.
+    pub(super) run_priority: Priority,
+}
+
+/// What most keys never need.
+#[derive(Debug)]
+pub(super) struct Extra {
+    /// Failures whose delay was served.
+    pub(super) failures: u32,
+    /// A failure whose delay is being served.
+    pub(super) backing_off: bool,
+    /// A limiter was asked about the key since its last success.
+    pub(super) limited: bool,
+    pub(super) tickets: SmallVec<[Ticket; 1]>,
+    /// The gate is shut until then; 0 = open.
+    pub(super) gate: u64,
+    pub(super) gate_timer: Token,
+    pub(super) gate_reason: &'static str,
+    /// When the burst that is being debounced began; `None` = the delay is not a debounce.
+    pub(super) burst: Option<u64>,
+}
+
+impl Default for Extra {
+    fn default() -> Self {
+        Self {
+            failures: 0,
+            backing_off: false,
+            limited: false,
+            tickets: SmallVec::new(),
+            gate: 0,
+            gate_timer: 0,
+            gate_reason: "",
+            burst: None,
+        }
+    }
+}

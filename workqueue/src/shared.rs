@@ -1,0 +1,309 @@
+//! What all handles of a queue share: the core under its mutex, those who wait, and the user's own code.
+
+use std::fmt;
+use std::hash::Hash;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use smallvec::SmallVec;
+use tokio::time::Instant;
+
+use crate::in_flight::DeadLetter;
+use crate::order::{Flow, Group};
+use crate::queue::{Core, Lease, Taken, Tickets, Verdict};
+use crate::rate_limit::{Attempt, Delay, RateLimiter};
+use crate::sync::{Mutex, lock, now};
+use crate::timer::Timer;
+use crate::waiters::Waiters;
+
+/// How long a key waits for which the rate limiter panicked.
+pub const PANIC_DELAY: Duration = Duration::from_secs(1);
+
+pub(crate) type FlowFn<T> = Box<dyn Fn(&T) -> Flow + Send + Sync>;
+pub(crate) type GroupFn<T> = Box<dyn Fn(&T) -> Option<Group> + Send + Sync>;
+pub(crate) type DeadLetterFn<T> = Box<dyn Fn(DeadLetter<T>) + Send + Sync>;
+type Wakes = SmallVec<[Waker; 4]>;
+
+pub(crate) struct Shared<T> {
+    state: Mutex<State<T>>,
+    pacer: Mutex<Pacer<T>>,
+    pub(crate) name: String,
+    pub(crate) flow: Option<FlowFn<T>>,
+    pub(crate) group: Option<GroupFn<T>>,
+    pub(crate) dead_letter: Option<DeadLetterFn<T>>,
+    pub(crate) max_attempts: u32,
+    pub(crate) dead_letters: AtomicU64,
+    pub(crate) panics: AtomicU64,
+}
+
+/// The limiter and its randomness, under a lock of their own: user code never runs under the queue's.
+pub(crate) struct Pacer<T> {
+    pub(crate) limiter: Box<dyn RateLimiter<T>>,
+    pub(crate) rng: fastrand::Rng,
+    pub(crate) jitter: bool,
+}
+
+pub(crate) struct State<T> {
+    pub(crate) core: Core<T>,
+    /// Those in [`next`](crate::WorkQueue::next).
+    pub(crate) next: Waiters,
+    /// Which of them drives the timer, and for when it is set.
+    timer: Option<(usize, Instant)>,
+    /// Those in [`drain`](crate::WorkQueue::drain).
+    pub(crate) drains: Waiters,
+    /// Those in [`add_wait`](crate::WorkQueue::add_wait).
+    pub(crate) room: Waiters,
+    pub(crate) capacity: usize,
+    /// Those who watch for the order to stop.
+    pub(crate) stops: Waiters,
+    /// In-flight work was told to stop.
+    pub(crate) stop: bool,
+}
+
+impl<T: Clone + Eq + Hash> State<T> {
+    pub(crate) fn new(core: Core<T>, capacity: usize) -> Self {
+        Self {
+            core,
+            next: Waiters::default(),
+            timer: None,
+            drains: Waiters::default(),
+            room: Waiters::default(),
+            capacity,
+            stops: Waiters::default(),
+            stop: false,
+        }
+    }
+
+    pub(crate) fn has_room_for(&self, key: &T) -> bool {
+        crate::bounded::fits(&self.core, self.capacity, key)
+    }
+
+    pub(crate) fn is_drained(&self) -> bool {
+        self.core.running() == 0 && self.core.is_exhausted()
+    }
+
+    /// Takes a waiter out of [`next`](Self::next), and the timer from it.
+    fn leave(&mut self, id: &mut Option<usize>) {
+        if self.timer.is_some_and(|(driver, _)| Some(driver) == *id) {
+            self.timer = None;
+        }
+        self.next.remove(id);
+    }
+
+    /// Who has to look again after a change. As many waiters are kept notified as there are keys to take, so a waiter
+    /// that is dropped after it was notified passes the word on by leaving; and whenever a delay runs and somebody
+    /// waits, one waiter drives the timer or was notified and will.
+    fn wakes(&mut self) -> Wakes {
+        let mut wakes = Wakes::new();
+        if !self.next.is_empty() {
+            self.wake_next(&mut wakes);
+        }
+        if !self.drains.is_empty() && (self.stop || self.is_drained()) {
+            wakes.extend(self.drains.notify_all());
+        }
+        if !self.room.is_empty() {
+            let room = if self.core.is_closed() {
+                usize::MAX
+            } else {
+                self.capacity.saturating_sub(self.core.keys())
+            };
+            while self.room.notified() < room.min(self.room.len()) {
+                wakes.extend(self.room.notify_one(None));
+            }
+        }
+        if self.stop && !self.stops.is_empty() {
+            wakes.extend(self.stops.notify_all());
+        }
+        wakes
+    }
+
+    fn wake_next(&mut self, wakes: &mut Wakes) {
+        if self.core.is_exhausted() {
+            if self.next.notified() < self.next.len() {
+                wakes.extend(self.next.notify_all());
+            }
+            return;
+        }
+        let driver = self.timer.map(|(driver, _)| driver);
+        let wanted = self.core.runnable().min(self.next.len());
+        while self.next.notified() < wanted {
+            wakes.extend(self.next.notify_one(driver));
+        }
+        match (self.timer, self.core.next_wake()) {
+            (Some((driver, set)), Some(due)) if due < set => {
+                self.timer = Some((driver, due));
+                wakes.extend(self.next.notify(driver));
+            }
+            (None, Some(_)) if self.next.notified() == 0 => wakes.extend(self.next.notify_one(None)),
+            _ => {}
+        }
+    }
+}
+
+impl<T: Clone + Eq + Hash> Shared<T> {
+    pub(crate) fn new(state: State<T>, pacer: Pacer<T>, name: String) -> Self {
+        Self {
+            state: Mutex::new(state),
+            pacer: Mutex::new(pacer),
+            name,
+            flow: None,
+            group: None,
+            dead_letter: None,
+            max_attempts: u32::MAX,
+            dead_letters: AtomicU64::new(0),
+            panics: AtomicU64::new(0),
+        }
+    }
+
+    /// Runs one operation under the lock, then wakes whom it concerns and returns what reservations it freed.
+    pub(crate) fn with<R>(&self, act: impl FnOnce(&mut State<T>) -> R) -> R {
+        let mut state = lock(&self.state);
+        let result = act(&mut state);
+        let wakes = state.wakes();
+        let tickets = state.core.take_tickets();
+        drop(state);
+        wakes.into_iter().for_each(Waker::wake);
+        if !tickets.is_empty() {
+            self.give_back(tickets);
+        }
+        result
+    }
+
+    /// One poll of a waiter: up to `max` keys, or `None` when the queue is closed and exhausted.
+    pub(crate) fn poll_take(
+        &self,
+        id: &mut Option<usize>,
+        timer: &mut Timer,
+        max: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<SmallVec<[Taken<T>; 1]>> {
+        self.with(|state| {
+            loop {
+                let now = now();
+                let mut taken = SmallVec::new();
+                while taken.len() < max {
+                    let Some(next) = state.core.take(now) else {
+                        break;
+                    };
+                    taken.push(next);
+                }
+                if !taken.is_empty() || state.core.is_exhausted() {
+                    state.leave(id);
+                    return Poll::Ready(taken);
+                }
+                state.next.register(id, cx);
+                let Some(due) = state.core.next_wake() else {
+                    return Poll::Pending;
+                };
+                if due <= now {
+                    continue;
+                }
+                let me = id.unwrap_or_default();
+                if state.timer.is_some_and(|(driver, _)| driver != me) {
+                    return Poll::Pending;
+                }
+                state.timer = Some((me, due));
+                if timer.poll_until(due, cx).is_pending() {
+                    return Poll::Pending;
+                }
+            }
+        })
+    }
+
+    /// A waiter is dropped.
+    pub(crate) fn leave(&self, id: &mut Option<usize>) {
+        if id.is_some() {
+            self.with(|state| state.leave(id));
+        }
+    }
+
+    pub(crate) fn class(&self, key: &T) -> (Option<Flow>, Option<Group>) {
+        let flow = self
+            .flow
+            .as_ref()
+            .and_then(|flow| self.contain("flow", || flow(key)));
+        let group = self
+            .group
+            .as_ref()
+            .and_then(|group| self.contain("group", || group(key)).flatten());
+        (flow, group)
+    }
+
+    /// Asks the limiter about a failure of `key`.
+    pub(crate) fn delay(&self, key: &T, failures: u32) -> Delay {
+        let mut pacer = lock(&self.pacer);
+        let Pacer { limiter, rng, jitter } = &mut *pacer;
+        let mut attempt = Attempt::new(failures, now());
+        if *jitter {
+            attempt = attempt.jitter(rng);
+        }
+        let delay = self.contain("rate limiter", || limiter.next_delay(key, &mut attempt));
+        delay.unwrap_or_else(|| PANIC_DELAY.into())
+    }
+
+    fn give_back(&self, tickets: Tickets) {
+        let mut pacer = lock(&self.pacer);
+        let now = now();
+        for ticket in tickets {
+            let _ = self.contain("rate limiter", || pacer.limiter.give_back(ticket, now));
+        }
+    }
+
+    pub(crate) fn forget_in_limiter(&self, key: &T) {
+        let mut pacer = lock(&self.pacer);
+        let _ = self.contain("rate limiter", || pacer.limiter.forget(key));
+    }
+
+    /// Ends a run.
+    pub(crate) fn finish(&self, key: &T, lease: Lease, verdict: Verdict) {
+        let ended = self.with(|state| state.core.finish(lease, verdict, now()));
+        if ended.is_some_and(|ended| ended.forget) {
+            self.forget_in_limiter(key);
+        }
+    }
+
+    /// Ends a run that failed; `hint` is the least to wait.
+    pub(crate) fn fail(&self, key: &T, lease: Lease, hint: Duration) {
+        let failures = self.with(|state| state.core.failures(lease)).unwrap_or_default();
+        if failures.saturating_add(1) >= self.max_attempts {
+            self.give_up(key, lease, failures + 1);
+            return;
+        }
+        let mut delay = self.delay(key, failures);
+        delay.after = delay.after.max(hint);
+        self.finish(key, lease, Verdict::Retry(delay));
+    }
+
+    pub(crate) fn give_up(&self, key: &T, lease: Lease, attempts: u32) {
+        self.finish(key, lease, Verdict::Forget);
+        self.dead_letters.fetch_add(1, Ordering::Relaxed);
+        if let Some(hook) = &self.dead_letter {
+            let _ = self.contain("dead-letter hook", || {
+                hook(DeadLetter {
+                    key: key.clone(),
+                    attempts,
+                })
+            });
+        }
+    }
+
+    /// Runs user code; a panic in it is counted and logged and goes no further.
+    pub(crate) fn contain<R>(&self, what: &'static str, run: impl FnOnce() -> R) -> Option<R> {
+        let result = catch_unwind(AssertUnwindSafe(run));
+        if result.is_err() {
+            self.panics.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(queue = %self.name, what, "user code panicked");
+        }
+        result.ok()
+    }
+}
+
+impl<T> fmt::Debug for Shared<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WorkQueue")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
