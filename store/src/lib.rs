@@ -1,17 +1,37 @@
 #![doc = include_str!("../README.md")]
+#![expect(dead_code, reason = "sizes are for the memory accounting, which comes next")]
 
+mod apply;
+mod cache;
+mod catch_up;
 mod change;
 mod delta;
+mod index;
 mod key;
+mod log;
 mod object;
+mod persist;
+mod publish;
 mod seam;
+mod snapshot;
+mod state;
+mod stats;
+mod subscribe;
+mod sync;
 mod version;
+mod wait;
 
 pub use crate::{
+    apply::{RelistOrder, UidChange, Unchanged},
+    cache::{Cache, CacheBuilder, TimedOut},
     change::Change,
     delta::{Batch, Cause, Delta, Entry, Replacement, ResyncPart, Tombstone},
+    index::Index,
     key::{KeyRef, ObjectKey, ParseKeyError},
     object::{KeyError, Object, OwnerRef, Unkeyed},
     seam::{Apply, Closed, ReflectorStore},
+    snapshot::Snapshot,
+    stats::Stats,
+    subscribe::Subscription,
     version::ResourceVersion,
 };

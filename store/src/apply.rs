@@ -1,0 +1,464 @@
+//! The rules by which deltas become changes: pure, one state in, effects out.
+
+use std::{cmp::Ordering, sync::Arc};
+
+use smallvec::SmallVec;
+
+use crate::{
+    Batch, Cause, Change, Delta, Entry, KeyError, Object, ObjectKey, Replacement, ResourceVersion,
+    ResyncPart, Tombstone,
+    state::{Held, Stamp, State},
+    stats::Tally,
+};
+
+/// What a relist says of objects that are as they were.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Unchanged {
+    /// Nothing.
+    #[default]
+    Silent,
+    /// An update of each, as client-go does.
+    Announced,
+}
+
+/// What becomes of an object whose name is taken by one of another uid.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum UidChange {
+    /// The old one is deleted, the new one added.
+    #[default]
+    DeleteThenAdd,
+    /// One update from the old to the new, as client-go does.
+    Update,
+}
+
+/// In which order a relist tells its changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RelistOrder {
+    /// Deletions in key order, then the rest in list order.
+    #[default]
+    DeletesFirst,
+    /// What was listed in list order, then deletions in key order, as client-go's `DeltaFIFO` does.
+    DeletesLast,
+}
+
+/// How objects are keyed, where not by namespace and name.
+pub(crate) type KeyFunction<K> = dyn Fn(&K) -> Result<ObjectKey, KeyError> + Send + Sync;
+
+/// What stays the same from batch to batch.
+pub(crate) struct Rules<K> {
+    pub(crate) unchanged: Unchanged,
+    pub(crate) uid_change: UidChange,
+    pub(crate) relist_order: RelistOrder,
+    pub(crate) key_function: Option<Arc<KeyFunction<K>>>,
+}
+
+/// What applying a batch gave, besides the state.
+pub(crate) struct Effects<K> {
+    /// Whether anybody listens.
+    pub(crate) wanted: bool,
+    pub(crate) changes: SmallVec<[Change<K>; 1]>,
+    /// Objects to let go of once no lock is held.
+    pub(crate) dropped: SmallVec<[Arc<K>; 2]>,
+    pub(crate) tally: Tally,
+}
+
+impl<K> Effects<K> {
+    pub(crate) fn new(wanted: bool) -> Self {
+        Self {
+            wanted,
+            changes: SmallVec::new(),
+            dropped: SmallVec::new(),
+            tally: Tally::default(),
+        }
+    }
+
+    fn added(&mut self, key: &ObjectKey, new: &Arc<K>, initial: bool, cause: Cause) {
+        self.tally.added += 1;
+        if self.wanted {
+            let change = Change::added(key.clone(), Arc::clone(new), initial, cause);
+            self.changes.push(change);
+        }
+    }
+
+    fn updated(&mut self, key: &ObjectKey, old: &Arc<K>, new: &Arc<K>, cause: Cause) {
+        self.tally.updated += 1;
+        if self.wanted {
+            let change = Change::updated(key.clone(), Arc::clone(old), Arc::clone(new), cause);
+            self.changes.push(change);
+        }
+    }
+
+    fn deleted(&mut self, key: &ObjectKey, last: Arc<K>, inferred: bool, cause: Cause) {
+        self.tally.deleted += 1;
+        if self.wanted {
+            self.changes
+                .push(Change::deleted(key.clone(), last, inferred, cause));
+        } else {
+            self.dropped.push(last);
+        }
+    }
+}
+
+/// How an object that arrives relates to the one held under its key.
+enum Relation {
+    /// The same uid (or none known) and newer, or not comparable.
+    Newer,
+    /// The same uid and the same version, or the very same object.
+    Same,
+    /// The same uid, an older version.
+    Older,
+    /// Another uid: another object of that name.
+    Other,
+}
+
+fn relation<K: Object>(held: &Held<K>, new: &Arc<K>, stamp: Stamp) -> Relation {
+    if Arc::ptr_eq(&held.object, new) {
+        return Relation::Same;
+    }
+    if held.stamp.other_uid(stamp) {
+        return Relation::Other;
+    }
+    match held.stamp.compare(stamp) {
+        Some(Ordering::Less) => Relation::Newer,
+        Some(Ordering::Equal) => Relation::Same,
+        Some(Ordering::Greater) => Relation::Older,
+        None => compare_versions(&held.object.version(), &new.version()),
+    }
+}
+
+#[cold]
+fn compare_versions(held: &ResourceVersion, new: &ResourceVersion) -> Relation {
+    // Objects made by hand carry no version; nothing can be said of their age.
+    if held.is_unset() || new.is_unset() {
+        return Relation::Newer;
+    }
+    match new.partial_cmp(held) {
+        Some(Ordering::Equal) => Relation::Same,
+        Some(Ordering::Less) => Relation::Older,
+        Some(Ordering::Greater) | None => Relation::Newer,
+    }
+}
+
+/// Applies `batch` to `state`.
+pub(crate) fn apply<K: Object>(
+    state: &mut State<K>,
+    batch: Batch<K>,
+    rules: &Rules<K>,
+    effects: &mut Effects<K>,
+) {
+    let mut rewound = false;
+    for delta in batch.deltas {
+        match delta {
+            Delta::Added(entry) | Delta::Updated(entry) => upsert(state, entry, rules, effects),
+            Delta::Deleted(tombstone) => delete(state, tombstone, rules, effects),
+            Delta::Replaced(replacement) => {
+                rewound |= replacement.rewound;
+                replace(state, replacement, rules, effects);
+            }
+            Delta::Sync(entry) => sync(state, entry, rules, effects),
+            Delta::Resync(part) => resync(state, part, effects),
+            Delta::Bookmark(_) => {}
+        }
+    }
+    if let Some(version) = batch.version {
+        if rewound || !is_older(&version, &state.version) {
+            state.version = version;
+        } else {
+            effects.tally.stale_versions += 1;
+        }
+    }
+    state.steps += 1;
+}
+
+/// Whether `version` is surely older than `than`; unset counts as older than anything.
+fn is_older(version: &ResourceVersion, than: &ResourceVersion) -> bool {
+    version.partial_cmp(than) == Some(Ordering::Less)
+}
+
+/// The key to hold `entry` under.
+fn rekey<K>(entry: Entry<K>, rules: &Rules<K>, tally: &mut Tally) -> Option<Entry<K>> {
+    let Some(function) = &rules.key_function else {
+        return Some(entry);
+    };
+    match function(&entry.object) {
+        Ok(key) => Some(Entry { key, ..entry }),
+        Err(_) => {
+            tally.unkeyed += 1;
+            None
+        }
+    }
+}
+
+fn upsert<K: Object>(state: &mut State<K>, entry: Entry<K>, rules: &Rules<K>, effects: &mut Effects<K>) {
+    let Some(entry) = rekey(entry, rules, &mut effects.tally) else {
+        return;
+    };
+    let Some((slot, held)) = state.find(&entry.key) else {
+        effects.added(&entry.key, &entry.object, false, entry.cause);
+        state.insert(Held::new(entry.key, entry.object));
+        return;
+    };
+    let stamp = Stamp::of(&*entry.object);
+    match relation(held, &entry.object, stamp) {
+        Relation::Newer => change(state, slot, entry, stamp, effects),
+        Relation::Same | Relation::Older => {
+            effects.tally.stale += 1;
+            effects.dropped.push(entry.object);
+        }
+        Relation::Other => match rules.uid_change {
+            UidChange::Update => change(state, slot, entry, stamp, effects),
+            UidChange::DeleteThenAdd => {
+                let old = state.replace(slot, Arc::clone(&entry.object), stamp);
+                effects.deleted(&entry.key, old, true, entry.cause);
+                effects.added(&entry.key, &entry.object, false, entry.cause);
+            }
+        },
+    }
+}
+
+fn change<K: Object>(
+    state: &mut State<K>,
+    slot: u32,
+    entry: Entry<K>,
+    stamp: Stamp,
+    effects: &mut Effects<K>,
+) {
+    let Entry { key, object, cause } = entry;
+    if effects.wanted {
+        let old = state.replace(slot, Arc::clone(&object), stamp);
+        effects.tally.updated += 1;
+        effects.changes.push(Change::updated(key, old, object, cause));
+    } else {
+        let old = state.replace(slot, object, stamp);
+        effects.tally.updated += 1;
+        effects.dropped.push(old);
+    }
+}
+
+fn delete<K: Object>(
+    state: &mut State<K>,
+    tombstone: Tombstone<K>,
+    rules: &Rules<K>,
+    effects: &mut Effects<K>,
+) {
+    let slots: SmallVec<[u32; 1]> = match (&rules.key_function, &tombstone.object) {
+        (None, _) => state
+            .find(&tombstone.key)
+            .map(|(slot, _)| slot)
+            .into_iter()
+            .collect(),
+        (Some(function), Some(object)) => match function(object) {
+            Ok(key) => state.find(&key).map(|(slot, _)| slot).into_iter().collect(),
+            Err(_) => state.find_metadata(&tombstone.key).into(),
+        },
+        // Without an object the function cannot be asked; the name in the tombstone is the metadata's.
+        (Some(_), None) => {
+            let named = state.find_metadata(&tombstone.key);
+            if named.is_empty() {
+                state
+                    .find(&tombstone.key)
+                    .map(|(slot, _)| slot)
+                    .into_iter()
+                    .collect()
+            } else {
+                named.into()
+            }
+        }
+    };
+    if slots.is_empty() {
+        effects.tally.unknown += 1;
+    }
+    for slot in slots {
+        let held = state.slot(slot).expect("a slot just found is held");
+        if tombstone.uid.as_deref().is_some_and(|uid| held.stamp.is_not(uid)) {
+            effects.tally.foreign_tombstones += 1;
+            continue;
+        }
+        // A deletion at exactly the held version is honoured: some servers send the last state's version.
+        if !tombstone.version.is_unset() && is_older(&tombstone.version, &held.version()) {
+            effects.tally.stale += 1;
+            continue;
+        }
+        let held = state.remove(slot);
+        let last = match &tombstone.object {
+            Some(object) => {
+                effects.dropped.push(held.object);
+                Arc::clone(object)
+            }
+            None => held.object,
+        };
+        effects.deleted(&held.key, last, tombstone.inferred, tombstone.cause);
+    }
+}
+
+fn sync<K: Object>(state: &mut State<K>, entry: Entry<K>, rules: &Rules<K>, effects: &mut Effects<K>) {
+    let Some(entry) = rekey(entry, rules, &mut effects.tally) else {
+        return;
+    };
+    let entry = entry.cause(Cause::Resync);
+    let Some((_, held)) = state.find(&entry.key) else {
+        return upsert(state, entry, rules, effects);
+    };
+    match relation(held, &entry.object, Stamp::of(&*entry.object)) {
+        // What is delivered again is what is held, so that handlers never go back.
+        Relation::Same | Relation::Older => {
+            effects.updated(&entry.key, &held.object, &held.object, Cause::Resync);
+        }
+        Relation::Newer | Relation::Other => upsert(state, entry, rules, effects),
+    }
+}
+
+fn resync<K: Object>(state: &State<K>, part: ResyncPart, effects: &mut Effects<K>) {
+    if !effects.wanted {
+        return;
+    }
+    let of = part.of.max(1);
+    for (_, held) in state.iter().filter(|(slot, _)| slot % of == part.part) {
+        effects.updated(&held.key, &held.object, &held.object, Cause::Resync);
+    }
+}
+
+/// Compares the whole contents with a list.
+fn replace<K: Object>(
+    state: &mut State<K>,
+    replacement: Replacement<K>,
+    rules: &Rules<K>,
+    effects: &mut Effects<K>,
+) {
+    let Replacement {
+        entries,
+        kept,
+        version,
+        rewound,
+        cause,
+    } = replacement;
+    let initial = !state.synced;
+    let mut listed = Marks::new(state.slot_count());
+    for slot in kept.iter().flat_map(|key| state.find_metadata(key)) {
+        listed.set(slot);
+    }
+    let mut plans = Vec::with_capacity(entries.len());
+    let mut gone = Vec::new();
+    for entry in entries {
+        let Some(entry) = rekey(entry, rules, &mut effects.tally) else {
+            continue;
+        };
+        let Some((slot, held)) = state.find(&entry.key) else {
+            plans.push((entry, Plan::Add));
+            continue;
+        };
+        listed.set(slot);
+        let stamp = Stamp::of(&*entry.object);
+        let plan = match relation(held, &entry.object, stamp) {
+            Relation::Newer => Plan::Update,
+            Relation::Older if rewound => Plan::Update,
+            Relation::Older => {
+                effects.tally.stale += 1;
+                Plan::Keep
+            }
+            Relation::Same => Plan::Keep,
+            Relation::Other if rules.uid_change == UidChange::Update => Plan::Update,
+            Relation::Other => {
+                gone.push(slot);
+                Plan::Add
+            }
+        };
+        if matches!(plan, Plan::Keep) && rules.unchanged == Unchanged::Silent {
+            effects.tally.unchanged += 1;
+            effects.dropped.push(entry.object);
+        } else {
+            plans.push((entry, plan));
+        }
+    }
+    for (slot, held) in state.iter() {
+        if listed.get(slot) {
+            continue;
+        }
+        // What is newer than the list was made after it.
+        if !rewound && is_older(&version, &held.version()) && !version.is_unset() {
+            effects.tally.stale += 1;
+            continue;
+        }
+        gone.push(slot);
+    }
+    gone.sort_unstable_by(|a, b| {
+        let key = |slot: &u32| state.slot(*slot).map(|held| &held.key);
+        key(a).cmp(&key(b))
+    });
+    gone.dedup();
+    let mut deleted = Vec::with_capacity(gone.len());
+    for slot in gone {
+        deleted.push(state.remove(slot));
+    }
+    let tell_deleted = |deleted: Vec<Held<K>>, effects: &mut Effects<K>| {
+        for held in deleted {
+            effects.deleted(&held.key, held.object, true, cause);
+        }
+    };
+    if rules.relist_order == RelistOrder::DeletesFirst {
+        tell_deleted(std::mem::take(&mut deleted), effects);
+    }
+    for (entry, plan) in plans {
+        carry_out(state, entry.cause(cause), &plan, initial, effects);
+    }
+    tell_deleted(deleted, effects);
+    state.synced = true;
+}
+
+/// What a relist does with one of its items.
+enum Plan {
+    Add,
+    Update,
+    Keep,
+}
+
+fn carry_out<K: Object>(
+    state: &mut State<K>,
+    entry: Entry<K>,
+    plan: &Plan,
+    initial: bool,
+    effects: &mut Effects<K>,
+) {
+    let Some((slot, held)) = state.find(&entry.key) else {
+        effects.added(&entry.key, &entry.object, initial, entry.cause);
+        state.insert(Held::new(entry.key, entry.object));
+        return;
+    };
+    let stamp = Stamp::of(&*entry.object);
+    match plan {
+        // Held is by now either what it was, or what an earlier item of the same key made it.
+        Plan::Update if matches!(relation(held, &entry.object, stamp), Relation::Same) => {
+            effects.tally.stale += 1
+        }
+        Plan::Update => change(state, slot, entry, stamp, effects),
+        Plan::Keep => {
+            effects.tally.unchanged += 1;
+            effects.updated(&entry.key, &held.object, &held.object, entry.cause);
+        }
+        // The list has the key twice; the newer one stays.
+        Plan::Add => match relation(held, &entry.object, stamp) {
+            Relation::Newer | Relation::Other => change(state, slot, entry, stamp, effects),
+            Relation::Same | Relation::Older => effects.tally.stale += 1,
+        },
+    }
+}
+
+/// A set of slots, one bit each.
+struct Marks(Vec<u64>);
+
+impl Marks {
+    fn new(slots: u32) -> Self {
+        Self(vec![0; slots as usize / 64 + 1])
+    }
+
+    fn set(&mut self, slot: u32) {
+        self.0[slot as usize / 64] |= 1 << (slot % 64);
+    }
+
+    fn get(&self, slot: u32) -> bool {
+        self.0[slot as usize / 64] >> (slot % 64) & 1 == 1
+    }
+}

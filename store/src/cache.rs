@@ -1,0 +1,345 @@
+//! [`Cache`]: the built-in store.
+
+mod builder;
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use async_trait::async_trait;
+use tokio::time::Instant;
+
+pub use self::builder::CacheBuilder;
+use crate::{
+    Apply, Batch, Closed, Delta, Entry, KeyRef, Object, ObjectKey, ReflectorStore, Replacement,
+    ResourceVersion, ResyncPart, Snapshot, Stats, Subscription, Tombstone,
+    apply::{self, Effects, Rules, UidChange},
+    catch_up::CatchUp,
+    log::{Block, Log},
+    publish::Publish,
+    state::State,
+    stats::Counters,
+    wait::{Goal, Waiters},
+};
+
+/// Most deltas that are applied in one hold of the state's mutex; a larger batch is applied to a copy that shares
+/// what it does not change. 512 steps of some 100 ns keep a reader that must wait under a tenth of a millisecond.
+const SHORT: usize = 512;
+
+/// A store of objects with snapshots, indexes and subscriptions: cheap to clone, and every clone is the same store.
+///
+/// See the [crate's documentation](crate) for what it promises.
+///
+/// # Examples
+/// ```
+/// use informer_store::{Batch, Cache, Delta, Entry, ResourceVersion};
+/// use k8s_openapi::api::core::v1::Pod;
+///
+/// let pod: Pod = serde_json::from_str(
+///     r#"{"metadata": {"namespace": "shop", "name": "cart-0", "uid": "u1", "resourceVersion": "7"}}"#,
+/// )?;
+/// let cache = Cache::new();
+/// cache.apply(Batch::new(vec![Delta::Added(Entry::new(pod)?)], Some("7".into())));
+/// assert!(cache.get("shop", "cart-0").is_some());
+/// assert_eq!(cache.resource_version(), ResourceVersion::from(7));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Source
+/// client-go `tools/cache/thread_safe_store.go`, `store.go`; differs: readers never hold a lock while they look.
+pub struct Cache<K> {
+    inner: Arc<Inner<K>>,
+    /// Closes the log when the last handle is gone; subscriptions do not count.
+    _alive: Arc<Alive<K>>,
+}
+
+pub(crate) struct Inner<K> {
+    pub(crate) state: Publish<State<K>>,
+    pub(crate) log: Log<K>,
+    /// Held by whoever writes, from the first look at the state until the changes are in the log.
+    writer: Mutex<()>,
+    rules: Rules<K>,
+    waiters: Waiters,
+    counters: Counters,
+}
+
+struct Alive<K>(Arc<Inner<K>>);
+
+impl<K> Drop for Alive<K> {
+    fn drop(&mut self) {
+        self.0.log.close();
+    }
+}
+
+impl<K> Inner<K> {
+    pub(crate) fn catch_up(&self, from: Option<Arc<State<K>>>, to: Arc<State<K>>) -> CatchUp<K> {
+        CatchUp::new(from, to, self.rules.uid_change == UidChange::DeleteThenAdd)
+    }
+}
+
+/// What the writer takes from the state it has just written.
+struct Outcome {
+    steps: u64,
+    /// Version and sync state, where somebody wants to know.
+    news: Option<(ResourceVersion, bool)>,
+}
+
+impl<K: Object> Inner<K> {
+    fn apply(&self, batch: Batch<K>) {
+        let is_long = batch.len() > SHORT
+            || batch
+                .deltas
+                .iter()
+                .any(|delta| matches!(delta, Delta::Replaced(_) | Delta::Resync(_)));
+        let writing = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let (effects, outcome, before) = if is_long {
+            let before = self.state.pin_in_order();
+            let (effects, mut outcome) = self.state.write_long(|state| self.step(state, batch));
+            // Somebody may have begun to wait while the step was under way.
+            outcome.news = self.state.read(|state| self.news(state));
+            (effects, outcome, Some(before))
+        } else {
+            let (effects, outcome) = self.state.write_short(|state| self.step(state, batch));
+            (effects, outcome, None)
+        };
+        self.counters.add(&effects.tally);
+        if effects.wanted {
+            let version = outcome.news.as_ref().map(|(version, _)| version.clone());
+            let block = Block {
+                changes: effects.changes,
+                version: version.unwrap_or_default(),
+            };
+            self.log
+                .append(outcome.steps, block, || self.state.pin_in_order());
+        } else {
+            self.log.skip(outcome.steps, before.as_ref());
+        }
+        drop(writing);
+        if let Some((version, synced)) = &outcome.news {
+            self.waiters.wake(version, *synced);
+        }
+        drop(effects.dropped);
+    }
+
+    /// One step of the history, from the question who wants to know to the answer.
+    fn step(&self, state: &mut State<K>, batch: Batch<K>) -> (Effects<K>, Outcome) {
+        let mut effects = Effects::new(self.log.is_wanted());
+        apply::apply(state, batch, &self.rules, &mut effects);
+        effects.tally.batches = 1;
+        let outcome = Outcome {
+            steps: state.steps,
+            news: self.news(state),
+        };
+        (effects, outcome)
+    }
+
+    fn news(&self, state: &State<K>) -> Option<(ResourceVersion, bool)> {
+        (self.log.is_wanted() || self.waiters.is_wanted()).then(|| (state.version.clone(), state.synced))
+    }
+
+    async fn wait(&self, goal: Goal) {
+        let met = |goal: &Goal| {
+            let state = self.state.pin_in_order();
+            goal.is_met(&state.version, state.synced)
+        };
+        let again = match &goal {
+            Goal::Version(version) => Goal::Version(version.clone()),
+            Goal::Synced => Goal::Synced,
+        };
+        let told = self.waiters.add(goal);
+        if !met(&again) {
+            // The sender lives in `self`; it is dropped only after having been used.
+            let _ = told.await;
+        }
+    }
+}
+
+impl<K: Object> Cache<K> {
+    /// An empty cache with the defaults of [`builder`](Self::builder).
+    #[must_use]
+    pub fn new() -> Self {
+        Self::builder().build()
+    }
+
+    /// A cache to be set up.
+    pub fn builder() -> CacheBuilder<K> {
+        CacheBuilder::new()
+    }
+
+    /// Applies `batch` in one step: a reader sees all of it or nothing. Changes are handed to the subscriptions
+    /// afterwards, in order. Never waits for readers or subscriptions.
+    ///
+    /// Per key, a delta at most as new as what is held with the same uid is refused and counted in [`Stats::stale`].
+    pub fn apply(&self, batch: Batch<K>) {
+        self.inner.apply(batch);
+    }
+
+    /// Pins this instant.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot<K> {
+        Snapshot::new(self.inner.state.pin())
+    }
+
+    /// The newest object of `name` in `namespace` (empty for a cluster-scoped one). Allocates nothing.
+    #[must_use]
+    pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<K>> {
+        let key = KeyRef::new(Some(namespace), name);
+        self.inner
+            .state
+            .read(|state| state.find_ref(key).map(|held| Arc::clone(&held.object)))
+    }
+
+    /// The newest object of `key`. Allocates nothing.
+    #[must_use]
+    pub fn get_by_key(&self, key: &ObjectKey) -> Option<Arc<K>> {
+        self.inner
+            .state
+            .read(|state| state.find(key).map(|(_, held)| Arc::clone(&held.object)))
+    }
+
+    /// How many objects are held.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.inner.state.read(State::len)
+    }
+
+    /// Whether none is held.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How far the history has been applied.
+    #[must_use]
+    pub fn resource_version(&self) -> ResourceVersion {
+        self.inner.state.read(|state| state.version.clone())
+    }
+
+    /// Whether a whole list has been applied. Once true, always true.
+    #[must_use]
+    pub fn is_synced(&self) -> bool {
+        self.inner.state.read(|state| state.synced)
+    }
+
+    /// Waits until a whole list has been applied.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub async fn synced(&self) {
+        self.inner.wait(Goal::Synced).await;
+    }
+
+    /// Waits until the history has been applied up to `version`, but not beyond `deadline`. Without polling.
+    ///
+    /// A version that is not a number is met only by itself.
+    ///
+    /// # Errors
+    /// [`TimedOut`] once `deadline` has passed.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub async fn wait_for(&self, version: &ResourceVersion, deadline: Instant) -> Result<(), TimedOut> {
+        let waiting = self.inner.wait(Goal::Version(version.clone()));
+        tokio::time::timeout_at(deadline, waiting)
+            .await
+            .map_err(|_| TimedOut)
+    }
+
+    /// Every object held, then every later change.
+    pub fn subscribe(&self) -> Subscription<K> {
+        Subscription::new(Arc::clone(&self.inner))
+    }
+
+    /// What the cache has done so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.inner.counters.read()
+    }
+}
+
+/// The deadline passed first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, thiserror::Error)]
+#[error("the deadline passed before the version was reached")]
+pub struct TimedOut;
+
+impl<K: Object> Default for Cache<K> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<K> Clone for Cache<K> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+            _alive: Arc::clone(&self._alive),
+        }
+    }
+}
+
+impl<K> fmt::Debug for Cache<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache").finish_non_exhaustive()
+    }
+}
+
+impl<K: Object> Apply<K> for Cache<K> {
+    fn apply(&self, batch: Batch<K>) {
+        Self::apply(self, batch);
+    }
+}
+
+#[async_trait]
+impl<K: Object> ReflectorStore<K> for Cache<K> {
+    async fn replace(&self, replacement: Replacement<K>) -> Result<(), Closed> {
+        let version = Some(replacement.version.clone());
+        self.apply(Batch::new(vec![Delta::Replaced(replacement)], version));
+        Ok(())
+    }
+
+    async fn add(&self, entry: Entry<K>) -> Result<(), Closed> {
+        let version = claimed(entry.object.version());
+        self.apply(Batch::new(vec![Delta::Added(entry)], version));
+        Ok(())
+    }
+
+    async fn update(&self, entry: Entry<K>) -> Result<(), Closed> {
+        let version = claimed(entry.object.version());
+        self.apply(Batch::new(vec![Delta::Updated(entry)], version));
+        Ok(())
+    }
+
+    async fn delete(&self, tombstone: Tombstone<K>) -> Result<(), Closed> {
+        let version = claimed(tombstone.version.clone());
+        self.apply(Batch::new(vec![Delta::Deleted(tombstone)], version));
+        Ok(())
+    }
+
+    async fn resync(&self, part: ResyncPart) -> Result<(), Closed> {
+        self.apply(Batch::new(vec![Delta::Resync(part)], None));
+        Ok(())
+    }
+
+    async fn bookmark(&self, version: ResourceVersion) -> Result<(), Closed> {
+        self.apply(Batch::new(
+            vec![Delta::Bookmark(version.clone())],
+            claimed(version),
+        ));
+        Ok(())
+    }
+
+    fn held(&self, key: KeyRef<'_>, uid: &str, version: &str) -> Option<Arc<K>> {
+        self.inner.state.read(|state| {
+            let held = state.find_metadata_ref(key)?;
+            let object = &held.object;
+            (object.uid() == Some(uid) && object.resource_version() == Some(version))
+                .then(|| Arc::clone(object))
+        })
+    }
+}
+
+/// The version an event brings a store to; none if it does not say.
+fn claimed(version: ResourceVersion) -> Option<ResourceVersion> {
+    (!version.is_unset()).then_some(version)
+}

@@ -1,0 +1,350 @@
+//! [`State`]: everything a snapshot pins, and the primitive steps on it.
+
+use std::{cmp::Ordering, sync::Arc};
+
+use crate::{
+    KeyRef, Object, ObjectKey, ResourceVersion,
+    index::{Postings, ValueTable},
+    persist::{Paged, Shards, SlotSet},
+};
+
+const NO_SLOT: u32 = u32::MAX;
+
+/// Objects, their table, every index and the version, of one instant. Cloned in O(1).
+pub(crate) struct State<K> {
+    slots: Paged<Slot<K>>,
+    /// Key → slot.
+    table: Shards<u32>,
+    /// First of the list of vacant slots.
+    vacant: u32,
+    namespaces: ValueTable<Box<str>>,
+    /// Metadata key → slots, kept only where a key function of the user's makes the two differ.
+    metadata: Option<ValueTable<ObjectKey>>,
+    indexes: triomphe::Arc<Vec<Arc<dyn Postings<K>>>>,
+    /// How far the history has been applied.
+    pub(crate) version: ResourceVersion,
+    /// Steps applied: the position in the log at which a subscription that starts here goes on.
+    pub(crate) steps: u64,
+    /// Whether a list has been applied.
+    pub(crate) synced: bool,
+}
+
+impl<K> Clone for State<K> {
+    fn clone(&self) -> Self {
+        Self {
+            slots: self.slots.clone(),
+            table: self.table.clone(),
+            vacant: self.vacant,
+            namespaces: self.namespaces.clone(),
+            metadata: self.metadata.clone(),
+            indexes: triomphe::Arc::clone(&self.indexes),
+            version: self.version.clone(),
+            steps: self.steps,
+            synced: self.synced,
+        }
+    }
+}
+
+pub(crate) enum Slot<K> {
+    Vacant { next: u32 },
+    Held(Held<K>),
+}
+
+/// One object, with what must be known of it without touching it.
+pub(crate) struct Held<K> {
+    pub(crate) key: ObjectKey,
+    pub(crate) object: Arc<K>,
+    pub(crate) stamp: Stamp,
+}
+
+/// Version and uid in short, so that most comparisons touch no object.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    /// The version where it is a number, else 0.
+    version: u64,
+    /// A hash of the uid; 0 where there is none.
+    uid: u64,
+}
+
+impl Stamp {
+    pub(crate) fn of<K: Object>(object: &K) -> Self {
+        let version = object.version().as_u64().unwrap_or(0);
+        let uid = object.uid().map_or(0, Self::uid_hash);
+        Self { version, uid }
+    }
+
+    fn uid_hash(uid: &str) -> u64 {
+        crate::index::hash_value(uid).max(1)
+    }
+
+    /// Whether both have a uid, and not the same.
+    pub(crate) fn other_uid(self, other: Self) -> bool {
+        self.uid != other.uid && self.uid != 0 && other.uid != 0
+    }
+
+    /// Whether the object is surely not the one of `uid`.
+    pub(crate) fn is_not(self, uid: &str) -> bool {
+        self.uid != 0 && self.uid != Self::uid_hash(uid)
+    }
+
+    /// How the versions compare; `None` if these alone cannot tell.
+    pub(crate) fn compare(self, new: Self) -> Option<Ordering> {
+        (self.version != 0 && new.version != 0).then(|| self.version.cmp(&new.version))
+    }
+}
+
+impl<K: Object> Held<K> {
+    pub(crate) fn new(key: ObjectKey, object: Arc<K>) -> Self {
+        let stamp = Stamp::of(&*object);
+        Self { key, object, stamp }
+    }
+
+    pub(crate) fn version(&self) -> ResourceVersion {
+        match self.stamp.version {
+            0 => self.object.version(),
+            number => ResourceVersion::from(number),
+        }
+    }
+}
+
+impl<K> Clone for Held<K> {
+    fn clone(&self) -> Self {
+        Self {
+            key: self.key.clone(),
+            object: Arc::clone(&self.object),
+            stamp: self.stamp,
+        }
+    }
+}
+
+impl<K> Clone for Slot<K> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Vacant { next } => Self::Vacant { next: *next },
+            Self::Held(held) => Self::Held(held.clone()),
+        }
+    }
+}
+
+impl<K> Default for Slot<K> {
+    fn default() -> Self {
+        Self::Vacant { next: NO_SLOT }
+    }
+}
+
+impl<K> Slot<K> {
+    pub(crate) fn held(&self) -> Option<&Held<K>> {
+        match self {
+            Self::Held(held) => Some(held),
+            Self::Vacant { .. } => None,
+        }
+    }
+}
+
+impl<K> State<K> {
+    /// An empty state; `rekeyed` where keys are not those of the metadata.
+    pub(crate) fn new(rekeyed: bool) -> Self {
+        Self {
+            slots: Paged::default(),
+            table: Shards::default(),
+            vacant: NO_SLOT,
+            namespaces: ValueTable::default(),
+            metadata: rekeyed.then(ValueTable::default),
+            indexes: triomphe::Arc::new(Vec::new()),
+            version: ResourceVersion::UNSET,
+            steps: 0,
+            synced: false,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// One past the highest slot ever used.
+    pub(crate) fn slot_count(&self) -> u32 {
+        u32::try_from(self.slots.len()).expect("slots are numbered by u32")
+    }
+
+    #[inline]
+    pub(crate) fn slot(&self, slot: u32) -> Option<&Held<K>> {
+        self.slots.get(slot as usize)?.held()
+    }
+
+    #[inline]
+    pub(crate) fn find(&self, key: &ObjectKey) -> Option<(u32, &Held<K>)> {
+        let hash = key.precomputed_hash();
+        let slot = *self
+            .table
+            .find(hash, |slot| self.slot(*slot).is_some_and(|held| held.key == *key))?;
+        Some((slot, self.slot(slot)?))
+    }
+
+    #[inline]
+    pub(crate) fn find_ref(&self, key: KeyRef<'_>) -> Option<&Held<K>> {
+        let slot = *self.table.find(key.hash(), |slot| {
+            self.slot(*slot).is_some_and(|held| key == held.key)
+        })?;
+        self.slot(slot)
+    }
+
+    /// The slots of objects whose metadata has `key`.
+    pub(crate) fn find_metadata(&self, key: &ObjectKey) -> Vec<u32> {
+        match &self.metadata {
+            Some(metadata) => metadata.find(key).into_iter().flat_map(SlotSet::iter).collect(),
+            None => self.find(key).map(|(slot, _)| slot).into_iter().collect(),
+        }
+    }
+
+    /// What is held under the metadata key `key`, any of several.
+    pub(crate) fn find_metadata_ref(&self, key: KeyRef<'_>) -> Option<&Held<K>> {
+        match &self.metadata {
+            Some(metadata) => self.slot(metadata.find(&key.to_key())?.iter().next()?),
+            None => self.find_ref(key),
+        }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Held<K>)> {
+        let slots = self.slots.iter().zip(0u32..);
+        slots.filter_map(|(slot, at)| Some((at, slot.held()?)))
+    }
+
+    pub(crate) fn slots(&self) -> &Paged<Slot<K>> {
+        &self.slots
+    }
+
+    pub(crate) fn namespace(&self, namespace: &str) -> Option<&SlotSet> {
+        self.namespaces.find(namespace)
+    }
+
+    pub(crate) fn namespaces(&self) -> &ValueTable<Box<str>> {
+        &self.namespaces
+    }
+
+    pub(crate) fn indexes(&self) -> &[Arc<dyn Postings<K>>] {
+        &self.indexes
+    }
+
+    pub(crate) fn set_indexes(&mut self, indexes: Vec<Arc<dyn Postings<K>>>) {
+        self.indexes = triomphe::Arc::new(indexes);
+    }
+}
+
+impl<K: Object> State<K> {
+    /// Puts a new key's object into a slot.
+    pub(crate) fn insert(&mut self, held: Held<K>) -> u32 {
+        let slot = self.vacant;
+        let slot = if slot == NO_SLOT {
+            let slot = self.slot_count();
+            assert!(slot != NO_SLOT, "fewer than 2^32 - 1 objects");
+            self.slots.push(Slot::default());
+            slot
+        } else {
+            let Some(Slot::Vacant { next }) = self.slots.get(slot as usize) else {
+                unreachable!("the list of vacant slots holds vacant slots")
+            };
+            self.vacant = *next;
+            slot
+        };
+        self.reindex(slot, None, Some(&held.object));
+        if let Some(namespace) = held.object.namespace().filter(|text| !text.is_empty()) {
+            self.namespaces.insert(namespace, slot);
+        }
+        if let Some(metadata) = &mut self.metadata
+            && let Ok(key) = held.object.key()
+        {
+            metadata.insert_owned(key, slot);
+        }
+        let hash = held.key.precomputed_hash();
+        *self.slots.get_mut(slot as usize) = Slot::Held(held);
+        let slots = &self.slots;
+        let hash_of = |slot: &u32| {
+            let held = slots.get(*slot as usize).and_then(Slot::held);
+            held.expect("the table holds held slots").key.precomputed_hash()
+        };
+        self.table.insert_new(hash, slot, hash_of);
+        slot
+    }
+
+    /// Replaces what `slot` holds, and hands it back.
+    pub(crate) fn replace(&mut self, slot: u32, object: Arc<K>, stamp: Stamp) -> Arc<K> {
+        let Some(held) = self.slot(slot) else {
+            unreachable!("only held slots are replaced")
+        };
+        if !self.indexes.is_empty() || self.metadata.is_some() {
+            let old = Arc::clone(&held.object);
+            self.reindex(slot, Some(&old), Some(&object));
+            if self.metadata.is_some() {
+                self.move_metadata(slot, &old, &object);
+            }
+        }
+        let Slot::Held(held) = self.slots.get_mut(slot as usize) else {
+            unreachable!("only held slots are replaced")
+        };
+        held.stamp = stamp;
+        std::mem::replace(&mut held.object, object)
+    }
+
+    /// Keys of the user's may stay while namespace or name change.
+    fn move_metadata(&mut self, slot: u32, old: &K, new: &K) {
+        let text = |object: &K| {
+            object
+                .namespace()
+                .filter(|text| !text.is_empty())
+                .map(Box::<str>::from)
+        };
+        let (from, to) = (text(old), text(new));
+        if from != to {
+            if let Some(from) = from {
+                self.namespaces.remove(&*from, slot);
+            }
+            if let Some(to) = to {
+                self.namespaces.insert_owned(to, slot);
+            }
+        }
+        let (from, to) = (old.key().ok(), new.key().ok());
+        if let Some(metadata) = self.metadata.as_mut().filter(|_| from != to) {
+            if let Some(from) = from {
+                metadata.remove(&from, slot);
+            }
+            if let Some(to) = to {
+                metadata.insert_owned(to, slot);
+            }
+        }
+    }
+
+    /// Empties `slot`, and hands back what it held.
+    pub(crate) fn remove(&mut self, slot: u32) -> Held<K> {
+        let vacant = Slot::Vacant { next: self.vacant };
+        let Slot::Held(held) = std::mem::replace(self.slots.get_mut(slot as usize), vacant) else {
+            unreachable!("only held slots are emptied")
+        };
+        self.vacant = slot;
+        self.table
+            .remove(held.key.precomputed_hash(), |other| *other == slot);
+        if let Some(namespace) = held.object.namespace().filter(|text| !text.is_empty()) {
+            self.namespaces.remove(namespace, slot);
+        }
+        if let Some(metadata) = &mut self.metadata
+            && let Ok(key) = held.object.key()
+        {
+            metadata.remove(&key, slot);
+        }
+        self.reindex(slot, Some(&held.object), None);
+        held
+    }
+
+    fn reindex(&mut self, slot: u32, old: Option<&K>, new: Option<&K>) {
+        for at in 0..self.indexes.len() {
+            let Some(edit) = self.indexes[at].edit(slot, old, new) else {
+                continue;
+            };
+            let index = &mut triomphe::Arc::make_mut(&mut self.indexes)[at];
+            if Arc::get_mut(index).is_none() {
+                *index = index.fork();
+            }
+            let index = Arc::get_mut(index).expect("a fork has one owner");
+            index.commit(slot, edit);
+        }
+    }
+}
