@@ -5,6 +5,10 @@ use serde_json::{Value, json};
 
 use crate::kind::{Kind, Registry, Subresource, api_version};
 
+mod hash_text;
+
+pub(crate) use hash_text::base64;
+
 /// An answer of discovery.
 #[derive(Debug)]
 pub(crate) struct Document {
@@ -315,8 +319,6 @@ fn storage_version_hash(kind: &Kind) -> String {
 pub(crate) fn hex_hash(body: &[u8]) -> String {
     hash_text::hex(body)
 }
-
-mod hash_text;
 
 #[cfg(test)]
 mod tests {

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unused_imports)]
 
+mod crd;
 mod discovery;
 mod kind;
 mod patch;

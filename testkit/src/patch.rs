@@ -9,7 +9,13 @@ use crate::kind::Kind;
 use crate::status::ApiError;
 use crate::write::syntax_error;
 
+mod apply;
+mod fields;
 pub(crate) mod managed;
+mod shape;
+mod strategic;
+
+pub(crate) use apply::{Apply, apply as server_side};
 
 /// The five ways to say what should change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,13 +76,13 @@ pub(crate) fn apply(
             json_patch::merge(&mut object, &patch);
             Ok(object)
         }
-        PatchType::Strategic | PatchType::Apply => {
+        PatchType::Strategic => {
             let patch = parse_map(body)?;
-            let _ = kind;
             let mut object = current.clone();
-            json_patch::merge(&mut object, &patch);
+            strategic::merge(&mut object, &patch, shape::Place::root(kind))?;
             Ok(object)
         }
+        PatchType::Apply => Err(ApiError::unsupported_patch()),
     }
 }
 

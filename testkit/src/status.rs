@@ -1,6 +1,7 @@
 //! Errors as the API answers them: a `Status` document with the code, reason, message and details a real server sends.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
@@ -291,34 +292,26 @@ impl ApiError {
 
     /// 409: server-side apply met fields that others own.
     pub(crate) fn apply_conflict(causes: Vec<Cause>) -> Self {
-        let lines: Vec<_> = causes
-            .iter()
-            .map(|c| format!("{}: {}", c.message, c.field))
-            .collect();
-        let message = match lines.as_slice() {
-            [one] => format!("Apply failed with 1 conflict: {one}"),
-            many => {
-                // Conflicts of one manager are grouped under its name.
-                let mut groups: Vec<(&str, Vec<&str>)> = Vec::new();
-                for cause in &causes {
-                    match groups.iter_mut().find(|(m, _)| *m == cause.message) {
-                        Some((_, fields)) => fields.push(&cause.field),
-                        None => groups.push((&cause.message, vec![&cause.field])),
-                    }
-                }
-                let text: Vec<_> = groups
-                    .iter()
-                    .map(|(manager, fields)| match fields.as_slice() {
-                        [one] => format!("{manager}: {one}"),
-                        several => {
-                            let list = several.iter().map(|f| format!("\n- {f}")).collect::<String>();
-                            let manager = manager.replacen("conflict with", "conflicts with", 1);
-                            format!("{manager}:{list}")
-                        }
-                    })
-                    .collect();
-                format!("Apply failed with {} conflicts: {}", many.len(), text.join("\n"))
+        let message = if let [one] = causes.as_slice() {
+            format!("Apply failed with 1 conflict: {}: {}", one.message, one.field)
+        } else {
+            // Conflicts of one manager stand under its name.
+            let mut groups: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+            for cause in &causes {
+                groups
+                    .entry(&cause.message)
+                    .or_default()
+                    .push(format!("- {}", cause.field));
             }
+            let groups = groups.iter().map(|(manager, fields)| {
+                format!(
+                    "{}:\n{}",
+                    manager.replacen("conflict with", "conflicts with", 1),
+                    fields.join("\n")
+                )
+            });
+            let groups = groups.collect::<Vec<_>>().join("\n");
+            format!("Apply failed with {} conflicts: {groups}", causes.len())
         };
         Self::new(409, "Conflict", message).with_details(Details {
             causes,

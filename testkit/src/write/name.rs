@@ -115,6 +115,13 @@ pub(crate) fn errors(kind: &Kind, name: &str) -> Vec<String> {
     }
 }
 
+/// What is wrong with a DNS label, such as the name of a container.
+pub(super) fn label_errors(name: &str) -> Vec<String> {
+    let long = (name.len() > 63).then(|| "must be no more than 63 bytes".to_owned());
+    let bad = (!is_dns_word(name)).then(|| LABEL_RULE.to_owned());
+    long.into_iter().chain(bad).collect()
+}
+
 fn path_segment_errors(name: &str) -> Vec<String> {
     if matches!(name, "." | "..") {
         return vec![format!("may not be '{name}'")];

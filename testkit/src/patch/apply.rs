@@ -1,0 +1,187 @@
+//! Server-side apply: a manager states the fields it wants; it owns them, and loses those it no longer states.
+
+use serde_json::{Map, Value};
+
+use super::fields::{FieldSet, compare, item_edge, stated};
+use super::managed::{Entry, Operation, read, strip, write};
+use super::shape::{ListShape, Place, over_skeleton, skeleton};
+use crate::kind::Kind;
+use crate::status::{ApiError, Cause};
+use crate::write::{Target, WriteContext};
+
+/// What to apply, and how.
+#[derive(Debug)]
+pub(crate) struct Apply<'a> {
+    /// The configuration, read from YAML or JSON.
+    pub(crate) config: &'a Value,
+    /// Which part of the object it aims at.
+    pub(crate) target: Target,
+    /// Whether fields that others own are taken from them.
+    pub(crate) force: bool,
+}
+
+/// What the object becomes by an apply, managed fields included. `current` is `None` where it does not exist yet; the
+/// result is then a body for [`crate::write::create`].
+///
+/// # Errors
+/// 400 for a configuration of another version or with managed fields, 409 where others own fields it changes.
+pub(crate) fn apply(
+    kind: &Kind,
+    current: Option<&Value>,
+    apply: &Apply<'_>,
+    ctx: &mut WriteContext<'_>,
+) -> Result<Value, ApiError> {
+    let config = apply.config;
+    let version = config
+        .get("apiVersion")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    if version != kind.api_version() {
+        return Err(ApiError::bad_request(format!(
+            "Incorrect version specified in apply patch. Specified patch version: {version}, expected: {}",
+            kind.api_version()
+        )));
+    }
+    if config
+        .pointer("/metadata/managedFields")
+        .is_some_and(|m| m.as_array().is_none_or(|list| !list.is_empty()))
+    {
+        return Err(ApiError::bad_request("metadata.managedFields must be nil"));
+    }
+    let root = Place::root(kind);
+    let mut own = stated(config, root);
+    strip(kind, apply.target, &mut own);
+
+    let empty = Value::Object(Map::new());
+    let live = current.unwrap_or(&empty);
+    let mut merged = live.clone();
+    merge(&mut merged, config, root);
+
+    let mut entries = read(live.pointer("/metadata/managedFields"));
+    let id = Entry {
+        manager: ctx.manager.clone(),
+        operation: Operation::Apply,
+        api_version: kind.api_version(),
+        time: Some(crate::write::stamp(ctx.now)),
+        subresource: apply.target.subresource().to_owned(),
+        fields: own,
+    };
+    let before = entries
+        .iter()
+        .position(|entry| entry.is_same(&id))
+        .map(|at| entries.remove(at));
+    if let Some(before) = &before {
+        let others = entries
+            .iter()
+            .fold(FieldSet::default(), |all, entry| all.union(&entry.fields));
+        let kept = id.fields.union(&others).with_parents();
+        before
+            .fields
+            .with_parents()
+            .difference(&kept)
+            .remove_from(&mut merged, root);
+    }
+
+    let base = if current.is_some() {
+        over_skeleton(kind, live)
+    } else {
+        skeleton(kind)
+    };
+    let mut changed = compare(&base, &over_skeleton(kind, &merged), root);
+    strip(kind, apply.target, &mut changed.touched);
+    strip(kind, apply.target, &mut changed.removed);
+    conflicts(&mut entries, &changed.touched, apply.force)?;
+    for entry in &mut entries {
+        entry.fields = entry.fields.difference(&changed.removed);
+    }
+
+    let mut id = id;
+    if let Some(before) = before
+        && before.fields == id.fields
+        && changed.touched.is_empty()
+        && changed.removed.is_empty()
+    {
+        id.time = before.time;
+    }
+    entries.push(id);
+    if !merged.get("metadata").is_some_and(Value::is_object) {
+        merged["metadata"] = Value::Object(Map::new());
+    }
+    write(&mut merged, entries);
+    Ok(merged)
+}
+
+/// Finds fields others own that change; takes them away from their owners, or refuses.
+fn conflicts(entries: &mut [Entry], touched: &FieldSet, force: bool) -> Result<(), ApiError> {
+    let mut causes = Vec::new();
+    for entry in entries.iter_mut() {
+        let contested = entry.fields.intersection(touched);
+        if contested.is_empty() {
+            continue;
+        }
+        if force {
+            entry.fields = entry.fields.difference(&contested);
+            continue;
+        }
+        let message = format!("conflict with {}", show(entry));
+        causes.extend(
+            contested
+                .paths()
+                .into_iter()
+                .map(|path| Cause::new("FieldManagerConflict", message.clone(), path)),
+        );
+    }
+    if causes.is_empty() {
+        Ok(())
+    } else {
+        Err(ApiError::apply_conflict(causes))
+    }
+}
+
+fn show(entry: &Entry) -> String {
+    let mut text = format!("{:?}", entry.manager);
+    if !entry.subresource.is_empty() {
+        text = format!("{text} with subresource {:?}", entry.subresource);
+    }
+    match (entry.operation, &entry.time) {
+        (Operation::Apply, _) => text,
+        (Operation::Update, None) => format!("{text} using {}", entry.api_version),
+        (Operation::Update, Some(time)) => format!("{text} using {} at {time}", entry.api_version),
+    }
+}
+
+/// Merges a configuration into an object: maps by field, keyed lists by item, sets by value, the rest as a whole.
+fn merge(object: &mut Value, config: &Value, place: Place<'_>) {
+    match (&mut *object, config) {
+        (Value::Object(fields), Value::Object(wanted)) if !place.is_atomic_map() => {
+            for (name, value) in wanted {
+                if value.is_null() {
+                    fields.remove(name);
+                    continue;
+                }
+                match fields.get_mut(name) {
+                    Some(slot) => merge(slot, value, place.field(name)),
+                    None => {
+                        fields.insert(name.clone(), value.clone());
+                    }
+                }
+            }
+        }
+        (Value::Array(list), Value::Array(wanted)) => {
+            let shape = place.list();
+            let named = |list: &[Value]| list.iter().all(|item| item_edge(place, &shape, item).is_some());
+            if shape == ListShape::Atomic || !named(list) || !named(wanted) {
+                wanted.clone_into(list);
+                return;
+            }
+            for item in wanted {
+                let edge = item_edge(place, &shape, item);
+                match list.iter_mut().find(|own| item_edge(place, &shape, own) == edge) {
+                    Some(own) => merge(own, item, place.item()),
+                    None => list.push(item.clone()),
+                }
+            }
+        }
+        (object, config) => *object = config.clone(),
+    }
+}
