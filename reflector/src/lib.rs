@@ -1,1 +1,33 @@
-//! The `reflector` layer of the informer pipeline.
+#![doc = include_str!("../README.md")]
+
+mod backoff;
+mod client;
+mod config;
+mod decode;
+mod error;
+mod list_watch;
+mod machine;
+mod permits;
+mod quarantine;
+mod reflector;
+mod state;
+mod stats;
+mod wire;
+
+pub use crate::{
+    backoff::{Backoff, BackoffConfig},
+    client::{ApiListWatch, Compression, Limits, Shard, ShardField},
+    config::{Config, InitialRead, PoisonPolicy, StreamingLists},
+    decode::{Decode, DecodeError, Json},
+    error::{Error, ErrorKind},
+    list_watch::{
+        Event, EventStream, GetRequest, Got, Held, Item, ListEnd, ListRequest, ListStream, ListWatch, Listed,
+        Poison, Purpose, ReadAt, Seen, WatchRequest, listed,
+    },
+    machine::{Effect, Input, Machine, Request},
+    permits::ListPermits,
+    quarantine::{QuarantineEvent, Quarantined},
+    reflector::{Reflector, ReflectorBuilder},
+    state::{Reason, RelistReason, SyncState},
+    stats::Stats,
+};

@@ -1,0 +1,534 @@
+//! [`ApiListWatch`]: lists and watches through a `kube_client::Client`.
+
+mod answer;
+mod list;
+mod request;
+mod shard;
+mod watch;
+
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+use http::{HeaderValue, header};
+use informer_store::{Object, ResourceVersion};
+use kube_client::{
+    Client,
+    client::Body,
+    core::{ApiResource, DynamicObject, Resource},
+};
+use serde::de::DeserializeOwned;
+
+pub use self::shard::{Shard, ShardField};
+use self::{answer::Answer, list::ListBody, request::Target, watch::WatchBody};
+use crate::{
+    Decode, Error, ErrorKind, EventStream, GetRequest, Got, Held, Item, Json, ListRequest, ListStream,
+    ListWatch, Poison, Purpose, WatchRequest,
+    decode::{DecodeError, Transformed},
+    wire::envelope::Envelope,
+};
+
+/// Lists and watches one kind through a Kubernetes client.
+///
+/// It sends its own requests with [`Client::send`] and reads the bytes as they come: an object is decoded once it
+/// is complete, whatever else the answer still holds, and an object that is held already is not decoded at all.
+///
+/// # Retries
+/// `kube_client` retries 429, 503 and 504 on its own, up to 15 times and as long as a server asks, hidden from the
+/// reflector. Build the client with [`Config::default_retry`](kube_client::Config::default_retry) set to `false`:
+/// [`client`](Self::client) does.
+///
+/// # Fresh connections
+/// When a server falls silent, the next requests should not use its connections again. Give
+/// [`fresh_clients`](Self::fresh_clients) to make sure of it; without, the request asks for its connection to be
+/// closed afterwards, and the pool decides.
+///
+/// # Examples
+/// ```no_run
+/// use informer_reflector::ApiListWatch;
+/// use k8s_openapi::api::core::v1::Pod;
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let client = ApiListWatch::<Pod>::client(kube_client::Config::infer().await?)?;
+/// let pods = ApiListWatch::<Pod>::namespaced(client, "default").labels("app=web");
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Source
+/// client-go `tools/cache/listwatch.go` `NewFilteredListWatchFromClient`.
+pub struct ApiListWatch<K> {
+    client: Client,
+    fresh: Option<Arc<dyn Fn() -> Client + Send + Sync>>,
+    target: Target,
+    context: Context<K>,
+    compression: Compression,
+    streaming: bool,
+}
+
+/// What the answers are read with.
+struct Context<K> {
+    decode: Arc<dyn Decode<K>>,
+    limits: Limits,
+    namespace: Option<Arc<str>>,
+    kind: Arc<str>,
+    api_version: Arc<str>,
+    metadata_only: bool,
+    require_uid: bool,
+    shard: Option<Arc<Shard>>,
+}
+
+/// Caps on what a server may send.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Limits {
+    /// The largest item of a list and line of a watch, in bytes. Default: 16 MiB; etcd keeps at most 1.5 MiB.
+    pub object_bytes: usize,
+    /// The largest page token, in bytes. Default: 64 KiB.
+    pub token_bytes: usize,
+    /// How much of an answer with an error status is read, in bytes. Default: 64 KiB.
+    pub error_bytes: usize,
+    /// How deep objects may nest. Default: 128.
+    pub depth: u32,
+    /// The most bytes of one list, all pages apart. Default: none.
+    pub list_bytes: Option<u64>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            object_bytes: 16 << 20,
+            token_bytes: 64 << 10,
+            error_bytes: 64 << 10,
+            depth: 128,
+            list_bytes: None,
+        }
+    }
+}
+
+/// Which answers may be compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Compression {
+    /// None.
+    #[default]
+    Off,
+    /// Lists: for networks slower than 10 Gbit/s.
+    Lists,
+    /// Lists and watches; saves a server that compresses watches most of its traffic.
+    All,
+}
+
+impl<K: Resource<DynamicType = ()> + Object + DeserializeOwned> ApiListWatch<K> {
+    /// Every object of the kind.
+    #[must_use]
+    pub fn all(client: Client) -> Self {
+        Self::with(client, None, &())
+    }
+
+    /// The objects in one namespace.
+    #[must_use]
+    pub fn namespaced(client: Client, namespace: &str) -> Self {
+        Self::with(client, Some(namespace), &())
+    }
+}
+
+impl ApiListWatch<DynamicObject> {
+    /// Every object of a kind known at run time.
+    #[must_use]
+    pub fn dynamic(client: Client, resource: &ApiResource) -> Self {
+        Self::with(client, None, resource)
+    }
+}
+
+impl<K: Object + DeserializeOwned> ApiListWatch<K> {
+    /// The objects of a kind whose type is known at run time, in one namespace or all.
+    #[must_use]
+    pub fn with(client: Client, namespace: Option<&str>, kind: &K::DynamicType) -> Self
+    where
+        K: Resource,
+    {
+        Self::of::<K>(client, namespace, kind)
+    }
+
+    /// The objects of kind `R`, read as `K`: a slim type that has only the members somebody reads.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use informer_reflector::ApiListWatch;
+    /// use informer_store::Object;
+    /// use k8s_openapi::api::core::v1::Pod;
+    ///
+    /// #[derive(serde::Deserialize)]
+    /// struct Slim { metadata: Meta }
+    ///
+    /// #[derive(serde::Deserialize)]
+    /// #[serde(rename_all = "camelCase")]
+    /// struct Meta { name: String, namespace: Option<String>, uid: String, resource_version: String }
+    ///
+    /// impl Object for Slim {
+    ///     fn namespace(&self) -> Option<&str> { self.metadata.namespace.as_deref() }
+    ///     fn name(&self) -> Option<&str> { Some(&self.metadata.name) }
+    ///     fn uid(&self) -> Option<&str> { Some(&self.metadata.uid) }
+    ///     fn resource_version(&self) -> Option<&str> { Some(&self.metadata.resource_version) }
+    /// }
+    ///
+    /// # fn example(client: kube_client::Client) {
+    /// let pods = ApiListWatch::<Slim>::of::<Pod>(client, None, &());
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn of<R: Resource>(client: Client, namespace: Option<&str>, kind: &R::DynamicType) -> Self {
+        let namespace = namespace.filter(|namespace| !namespace.is_empty());
+        Self {
+            client,
+            fresh: None,
+            target: Target::new(
+                R::url_path(kind, namespace),
+                R::url_path(kind, None),
+                R::metadata_api(),
+            ),
+            context: Context {
+                decode: Arc::new(Json::new()),
+                limits: Limits::default(),
+                namespace: namespace.map(Into::into),
+                kind: R::kind(kind).into(),
+                api_version: R::api_version(kind).into(),
+                metadata_only: R::metadata_api(),
+                require_uid: false,
+                shard: None,
+            },
+            compression: Compression::default(),
+            streaming: true,
+        }
+    }
+}
+
+impl<K: Object> ApiListWatch<K> {
+    /// A client whose own retries are off, as a reflector wants it.
+    ///
+    /// # Errors
+    /// As `Client::try_from`.
+    pub fn client(mut config: kube_client::Config) -> Result<Client, kube_client::Error> {
+        config.default_retry = false;
+        Client::try_from(config)
+    }
+
+    /// Only objects with these labels, `app=web,tier!=db`. Default: all.
+    #[must_use]
+    pub fn labels(mut self, selector: impl Into<String>) -> Self {
+        self.target.labels = Some(selector.into());
+        self
+    }
+
+    /// Only objects with these fields, `spec.nodeName=a`. Default: all.
+    #[must_use]
+    pub fn fields(mut self, selector: impl Into<String>) -> Self {
+        self.target.fields = Some(selector.into());
+        self
+    }
+
+    /// Only the objects of one shard. A server that does not know shards sends everything, and the rest is left out
+    /// here. Default: all.
+    #[must_use]
+    pub fn shard(mut self, shard: Shard) -> Self {
+        self.target.shard = Some(shard.selector());
+        self.context.shard = Some(Arc::new(shard));
+        self
+    }
+
+    /// How bytes become objects. Default: [`Json::new`], without `managedFields`.
+    #[must_use]
+    pub fn decode(mut self, decode: impl Decode<K> + 'static) -> Self {
+        self.context.decode = Arc::new(decode);
+        self
+    }
+
+    /// Changes every object once, before anybody sees it. A panic sets the object apart. Default: nothing.
+    #[must_use]
+    pub fn transform(self, transform: impl Fn(&mut K) + Send + Sync + 'static) -> Self {
+        self.try_transform(move |object| {
+            transform(object);
+            Ok(())
+        })
+    }
+
+    /// As [`transform`](Self::transform); an error sets the object apart.
+    #[must_use]
+    pub fn try_transform(
+        mut self,
+        transform: impl Fn(&mut K) -> Result<(), DecodeError> + Send + Sync + 'static,
+    ) -> Self {
+        self.context.decode = Arc::new(Transformed {
+            inner: self.context.decode,
+            transform: Box::new(transform),
+        });
+        self
+    }
+
+    /// Caps on what a server may send. Default: [`Limits::default`].
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.context.limits = limits;
+        self
+    }
+
+    /// Which answers may be compressed. Default: [`Compression::Off`], for it costs more time than a fast network.
+    #[must_use]
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.compression = compression;
+        self
+    }
+
+    /// Sets objects without a uid apart. Default: they are taken.
+    #[must_use]
+    pub fn require_uid(mut self) -> Self {
+        self.context.require_uid = true;
+        self
+    }
+
+    /// Says that the server cannot begin a watch with the contents. Default: it is tried.
+    #[must_use]
+    pub fn no_streaming_lists(mut self) -> Self {
+        self.streaming = false;
+        self
+    }
+
+    /// How to get a client with new connections and credentials. Default: the client that was given.
+    #[must_use]
+    pub fn fresh_clients(mut self, make: impl Fn() -> Client + Send + Sync + 'static) -> Self {
+        self.fresh = Some(Arc::new(make));
+        self
+    }
+
+    async fn send(
+        &self,
+        operation: &'static str,
+        uri: String,
+        accept: &'static str,
+        compressed: bool,
+        fresh: bool,
+    ) -> Result<Answer, Error> {
+        let encoding = if compressed { "gzip" } else { "identity" };
+        let mut request = http::Request::get(uri)
+            .header(header::ACCEPT, accept)
+            .header(header::ACCEPT_ENCODING, encoding)
+            .body(Body::empty())
+            .map_err(|error| {
+                Error::new(ErrorKind::Invalid, operation, "the request cannot be built").caused_by(error)
+            })?;
+        let client = match &self.fresh {
+            Some(make) if fresh => make(),
+            _ => self.client.clone(),
+        };
+        if fresh && self.fresh.is_none() {
+            request
+                .headers_mut()
+                .insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        let response = client
+            .send(request)
+            .await
+            .map_err(|error| answer::transport(operation, error))?;
+        Answer::check(operation, response, &self.context.limits).await
+    }
+}
+
+#[async_trait]
+impl<K: Object> ListWatch<K> for ApiListWatch<K> {
+    async fn list(&self, request: &ListRequest, held: &Held<K>) -> Result<ListStream<K>, Error> {
+        let uri = self.target.list(request);
+        let metadata = self.context.metadata_only || request.purpose != Purpose::Contents;
+        let accept = if metadata { METADATA_LIST } else { JSON };
+        let answer = self
+            .send(
+                "list",
+                uri,
+                accept,
+                self.compression != Compression::Off,
+                request.fresh,
+            )
+            .await?;
+        Ok(Box::pin(ListBody::new(
+            answer,
+            self.context.clone(),
+            held.clone(),
+            request.purpose,
+        )))
+    }
+
+    async fn watch(&self, request: &WatchRequest, held: &Held<K>) -> Result<EventStream<K>, Error> {
+        let uri = self.target.watch(request);
+        let accept = if self.context.metadata_only {
+            METADATA
+        } else {
+            JSON
+        };
+        let answer = self
+            .send(
+                "watch",
+                uri,
+                accept,
+                self.compression == Compression::All,
+                request.fresh,
+            )
+            .await?;
+        let held = request.initial_events.then(|| held.clone());
+        Ok(Box::pin(WatchBody::new(answer, self.context.clone(), held)))
+    }
+
+    async fn get(&self, request: &GetRequest) -> Result<Option<Got<K>>, Error> {
+        let uri = self.target.get(&request.key);
+        let accept = if self.context.metadata_only {
+            METADATA
+        } else {
+            JSON
+        };
+        let answer = match self.send("get", uri, accept, false, false).await {
+            Ok(answer) => answer,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let json = answer.whole(self.context.limits.object_bytes).await?;
+        match self.context.read("get", &json, u32::MAX) {
+            Read::Item(item) => Ok(Some(Got::Object(item))),
+            Read::Poison(poison) => Ok(Some(Got::Poison(poison))),
+            Read::OtherShard => Ok(None),
+        }
+    }
+
+    fn streams_lists(&self) -> bool {
+        self.streaming
+    }
+}
+
+/// What an object's bytes turned out to be.
+enum Read<K> {
+    Item(Item<K>),
+    Poison(Poison),
+    OtherShard,
+}
+
+impl<K: Object> Context<K> {
+    /// Reads one object; `depth` is how deep it nests, where that is known.
+    fn read(&self, operation: &'static str, json: &[u8], depth: u32) -> Read<K> {
+        let envelope = Envelope::read(json);
+        if self.is_elsewhere(&envelope) {
+            return Read::OtherShard;
+        }
+        let checked = self.check(operation, &envelope).and_then(|()| {
+            if depth != u32::MAX && depth > self.limits.depth {
+                Err(Error::new(
+                    ErrorKind::Decode,
+                    operation,
+                    "the object nests too deep",
+                ))
+            } else {
+                Ok(())
+            }
+        });
+        if let Err(error) = checked {
+            return Read::Poison(self.poison(&envelope, error));
+        }
+        self.decode(operation, json, &envelope)
+    }
+
+    fn decode(&self, operation: &'static str, json: &[u8], envelope: &Envelope<'_>) -> Read<K> {
+        let decoded = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.decode.decode(json)))
+            .unwrap_or_else(|_| Err(DecodeError::new("the decoder panicked")));
+        match (decoded, envelope.key()) {
+            (Ok(object), Some(key)) => Read::Item(Item::with_key(
+                key.to_key(),
+                &envelope.uid,
+                ResourceVersion::new(&envelope.version),
+                Arc::new(object),
+            )),
+            (Ok(_), None) => {
+                let error = Error::new(ErrorKind::Decode, operation, "the object has no usable name");
+                Read::Poison(self.poison(envelope, error))
+            }
+            (Err(error), _) => {
+                let why = std::error::Error::source(&error)
+                    .map(ToString::to_string)
+                    .unwrap_or_default();
+                let error = Error::new(ErrorKind::Decode, operation, why).caused_by(error);
+                Read::Poison(self.poison(envelope, error))
+            }
+        }
+    }
+
+    /// Whether the envelope is that of an object asked for.
+    fn check(&self, operation: &'static str, envelope: &Envelope<'_>) -> Result<(), Error> {
+        let wrong = |message: &str| Err(Error::new(ErrorKind::Decode, operation, message));
+        if envelope.key().is_none() {
+            return wrong("the object has no usable name");
+        }
+        if self.require_uid && envelope.uid.is_empty() {
+            return wrong("the object has no uid");
+        }
+        if envelope.version.len() > VERSION_MAX {
+            return wrong("the object's version is too long");
+        }
+        if self
+            .namespace
+            .as_deref()
+            .is_some_and(|namespace| namespace != envelope.namespace)
+        {
+            return wrong("the object is in another namespace than was asked for");
+        }
+        Ok(())
+    }
+
+    /// Whether the kind, where one is told, is another than was asked for.
+    fn is_foreign(&self, envelope: &Envelope<'_>) -> bool {
+        if self.metadata_only {
+            return !envelope.kind.is_empty() && envelope.kind != "PartialObjectMetadata";
+        }
+        (!envelope.kind.is_empty() && *envelope.kind != *self.kind)
+            || (!envelope.api_version.is_empty() && *envelope.api_version != *self.api_version)
+    }
+
+    fn is_elsewhere(&self, envelope: &Envelope<'_>) -> bool {
+        self.shard
+            .as_ref()
+            .is_some_and(|shard| !shard.has(&envelope.uid, &envelope.namespace))
+    }
+
+    fn poison(&self, envelope: &Envelope<'_>, error: Error) -> Poison {
+        let version = if envelope.version.len() > VERSION_MAX {
+            ResourceVersion::UNSET
+        } else {
+            ResourceVersion::new(&envelope.version)
+        };
+        Poison::new(envelope.key().map(|key| key.to_key()), version, error)
+    }
+}
+
+impl<K> Clone for Context<K> {
+    fn clone(&self) -> Self {
+        Self {
+            decode: Arc::clone(&self.decode),
+            limits: self.limits,
+            namespace: self.namespace.clone(),
+            kind: Arc::clone(&self.kind),
+            api_version: Arc::clone(&self.api_version),
+            metadata_only: self.metadata_only,
+            require_uid: self.require_uid,
+            shard: self.shard.clone(),
+        }
+    }
+}
+
+impl<K> fmt::Debug for ApiListWatch<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiListWatch")
+            .field("target", &self.target)
+            .field("limits", &self.context.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+const JSON: &str = "application/json";
+const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+/// Digits of the longest version taken for one.
+const VERSION_MAX: usize = 39;

@@ -1,0 +1,233 @@
+//! [`Answer`]: a response whose status and type are in order, or the error it stands for.
+
+use std::{error::Error as StdError, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, Response, StatusCode, header};
+use http_body_util::BodyExt;
+use kube_client::client::Body;
+use serde::Deserialize;
+
+use super::Limits;
+use crate::{Error, ErrorKind, wire::gunzip::Gunzip};
+
+/// The body of a good answer.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) body: Body,
+    pub(super) gunzip: Option<Gunzip>,
+    pub(super) operation: &'static str,
+}
+
+/// A `Status` object, as far as it matters.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Status {
+    kind: String,
+    status: String,
+    code: u16,
+    reason: String,
+    message: String,
+    details: Option<Details>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Details {
+    retry_after_seconds: Option<u64>,
+    causes: Option<Vec<Cause>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Cause {
+    reason: String,
+    message: String,
+}
+
+impl Answer {
+    pub(super) async fn check(
+        operation: &'static str,
+        response: Response<Body>,
+        limits: &Limits,
+    ) -> Result<Self, Error> {
+        let (parts, body) = response.into_parts();
+        let encoding = parts
+            .headers
+            .get(header::CONTENT_ENCODING)
+            .map(|value| value.as_bytes().to_vec());
+        let gunzip = match encoding.as_deref() {
+            None | Some(b"" | b"identity") => None,
+            Some(b"gzip" | b"x-gzip") => Some(Gunzip::new()),
+            Some(_) => {
+                return Err(Error::new(
+                    ErrorKind::Protocol,
+                    operation,
+                    "the answer has an encoding nobody asked for",
+                ));
+            }
+        };
+        let answer = Self {
+            body,
+            gunzip,
+            operation,
+        };
+        if parts.status != StatusCode::OK {
+            return Err(answer
+                .error(parts.status, &parts.headers, limits.error_bytes)
+                .await);
+        }
+        let is_json = parts.headers.get(header::CONTENT_TYPE).is_none_or(|value| {
+            let value = value.as_bytes();
+            value.len() >= 16 && value[..16].eq_ignore_ascii_case(b"application/json")
+        });
+        if !is_json {
+            let message = String::from("the answer is not JSON; is a proxy or a login page in the way?");
+            return Err(Error::new(ErrorKind::Protocol, operation, message));
+        }
+        Ok(answer)
+    }
+
+    async fn error(mut self, status: StatusCode, headers: &HeaderMap, max: usize) -> Error {
+        let asked = retry_after(headers);
+        let is_json = headers
+            .get(header::CONTENT_TYPE)
+            .is_none_or(|value| value.as_bytes().starts_with(b"application/json"));
+        let operation = self.operation;
+        let text = tokio::time::timeout(ERROR_BODY_TIMEOUT, self.beginning(max))
+            .await
+            .unwrap_or_default();
+        if is_json && let Ok(told) = serde_json::from_slice::<Status>(&text) {
+            return told.error(operation, status.as_u16(), asked);
+        }
+        // Not an API server's words: a proxy's page, or a plain line of text.
+        let plain = String::from_utf8_lossy(&text);
+        let plain = if plain.trim_start().starts_with('<') {
+            "an HTML page"
+        } else {
+            plain.trim()
+        };
+        Error::from_status(operation, status.as_u16(), "", plain).wait(asked)
+    }
+
+    /// As much of the body as `max` allows; whatever goes wrong ends it.
+    async fn beginning(&mut self, max: usize) -> Vec<u8> {
+        let mut text = Vec::new();
+        while text.len() < max {
+            match self.frame().await {
+                Some(Ok(piece)) => {
+                    let room = max - text.len();
+                    text.extend_from_slice(&piece[..piece.len().min(room)]);
+                }
+                _ => break,
+            }
+        }
+        text
+    }
+
+    /// The whole body.
+    pub(super) async fn whole(mut self, max: usize) -> Result<Vec<u8>, Error> {
+        let mut text = Vec::new();
+        while let Some(piece) = self.frame().await {
+            text.extend_from_slice(&piece?);
+            if text.len() > max {
+                return Err(Error::new(
+                    ErrorKind::Oversize,
+                    self.operation,
+                    "the object is too large",
+                ));
+            }
+        }
+        Ok(text)
+    }
+
+    async fn frame(&mut self) -> Option<Result<Bytes, Error>> {
+        loop {
+            let frame = match self.body.frame().await? {
+                Ok(frame) => frame,
+                Err(error) => return Some(Err(transport(self.operation, error))),
+            };
+            let Ok(data) = frame.into_data() else { continue };
+            let Some(gunzip) = &mut self.gunzip else {
+                return Some(Ok(data));
+            };
+            let mut plain = Vec::new();
+            return Some(match gunzip.push(&data, |piece| plain.extend_from_slice(piece)) {
+                Ok(()) => Ok(plain.into()),
+                Err(error) => Err(garbled(self.operation, error)),
+            });
+        }
+    }
+}
+
+impl Status {
+    pub(super) fn error(self, operation: &'static str, code: u16, asked: Option<Duration>) -> Error {
+        let code = if self.code == 0 { code } else { self.code };
+        let details = self.details.unwrap_or_default();
+        let too_large = details.causes.unwrap_or_default().iter().any(|cause| {
+            cause.reason == "ResourceVersionTooLarge" || cause.message.contains("Too large resource version")
+        });
+        let reason = if too_large {
+            "ResourceVersionTooLarge"
+        } else {
+            &self.reason
+        };
+        let asked = asked.or_else(|| details.retry_after_seconds.map(Duration::from_secs));
+        let error = Error::from_status(operation, code, reason, &self.message).wait(asked);
+        if operation == "watch" && self.message.contains("RequestWatchProgress") {
+            return error.into_kind(ErrorKind::Unsupported);
+        }
+        error
+    }
+
+    pub(super) fn is_failure(&self) -> bool {
+        self.kind == "Status" && self.status != "Success"
+    }
+}
+
+/// Seconds, as every API server sends it. A date or garbage counts as none.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    // More digits than fit mean a very long time: the cap decides.
+    digits.then(|| Duration::from_secs(text.parse::<u64>().unwrap_or(u64::MAX).min(u64::from(u32::MAX))))
+}
+
+pub(super) fn garbled(operation: &'static str, error: std::io::Error) -> Error {
+    Error::new(
+        ErrorKind::Transport,
+        operation,
+        "the compressed answer is garbled",
+    )
+    .caused_by(error)
+}
+
+/// What went wrong below HTTP.
+pub(super) fn transport(operation: &'static str, error: kube_client::Error) -> Error {
+    if let kube_client::Error::Api(status) = &error {
+        return Error::from_status(operation, status.code, &status.reason, &status.message);
+    }
+    let mut kind = match &error {
+        kube_client::Error::Auth(_) => ErrorKind::Unauthorized,
+        kube_client::Error::TlsRequired => ErrorKind::Tls,
+        _ => ErrorKind::Transport,
+    };
+    let mut message = String::new();
+    let mut cause: Option<&(dyn StdError + 'static)> = Some(&error);
+    while let Some(error) = cause {
+        let text = error.to_string();
+        let lower = text.to_ascii_lowercase();
+        if ["certificate", "tls", "ssl", "handshake"]
+            .iter()
+            .any(|word| lower.contains(word))
+        {
+            kind = ErrorKind::Tls;
+        }
+        message = text;
+        cause = error.source();
+    }
+    Error::new(kind, operation, message).caused_by(error)
+}
+
+/// An error's own explanation is not worth waiting long for.
+const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,0 +1,242 @@
+//! [`ListBody`]: the parts of a list as its bytes arrive.
+
+use std::{
+    pin::Pin,
+    task::{Context as TaskContext, Poll, ready},
+};
+
+use futures::Stream;
+use http_body::Body as _;
+use informer_store::{Object, ResourceVersion};
+
+use super::{
+    Context, Read,
+    answer::{Answer, Status, garbled, transport},
+};
+use crate::{
+    Error, ErrorKind, Held, Item, ListEnd, Listed, Purpose, Seen,
+    wire::{
+        envelope::Envelope,
+        splitter::{Part, Splitter},
+    },
+};
+
+pub(super) struct ListBody<K> {
+    answer: Answer,
+    context: Context<K>,
+    held: Held<K>,
+    purpose: Purpose,
+    splitter: Splitter,
+    bytes: u64,
+    /// The first bytes, to tell an error in place of a list.
+    start: Vec<u8>,
+    done: bool,
+}
+
+impl<K: Object> ListBody<K> {
+    pub(super) fn new(answer: Answer, context: Context<K>, held: Held<K>, purpose: Purpose) -> Self {
+        Self {
+            splitter: Splitter::new(context.limits.object_bytes),
+            answer,
+            context,
+            held,
+            purpose,
+            bytes: 0,
+            start: Vec::new(),
+            done: false,
+        }
+    }
+
+    fn part(&mut self) -> Option<Result<Listed<K>, Error>> {
+        match self.splitter.next_part() {
+            Part::More => None,
+            Part::Item(json, depth) => Some(Ok(read_item(
+                &self.context,
+                &self.held,
+                self.purpose,
+                json,
+                depth,
+            ))),
+            Part::Oversize(head) => {
+                let envelope = Envelope::read(&head);
+                let error = Error::new(ErrorKind::Oversize, "list", "an item is larger than its cap");
+                Some(Ok(Listed::Poison(self.context.poison(&envelope, error))))
+            }
+            Part::Malformed(why) => Some(Err(self.malformed(why))),
+            Part::End => None,
+        }
+    }
+
+    fn malformed(&self, why: &str) -> Error {
+        if let Ok(status) = serde_json::from_slice::<Status>(&self.start)
+            && status.is_failure()
+        {
+            return status.error("list", 500, None);
+        }
+        Error::new(ErrorKind::Protocol, "list", why)
+    }
+
+    /// The body has ended: is the list complete?
+    fn end(&mut self) -> Result<Listed<K>, Error> {
+        if !matches!(self.splitter.next_part(), Part::End) {
+            return Err(Error::new(
+                ErrorKind::Transport,
+                "list",
+                "the list ended before it was complete",
+            ));
+        }
+        let head = self.splitter.head();
+        if head.kind == "Status" {
+            return Err(self.malformed("the answer is a status"));
+        }
+        let partial = head.kind == "PartialObjectMetadataList";
+        let expected = head.kind.strip_suffix("List") == Some(&self.context.kind);
+        let expected = expected || (partial && self.wants_metadata());
+        if !head.kind.is_empty() && !expected {
+            let message = format!(
+                "the answer is a {}, not a list of {}",
+                head.kind, self.context.kind
+            );
+            return Err(Error::new(ErrorKind::WrongKind, "list", message));
+        }
+        if head.continue_token.len() > self.context.limits.token_bytes {
+            return Err(Error::new(
+                ErrorKind::Oversize,
+                "list",
+                "the page token is larger than its cap",
+            ));
+        }
+        if head.version.len() > super::VERSION_MAX {
+            return Err(Error::new(
+                ErrorKind::Protocol,
+                "list",
+                "the list's version is too long",
+            ));
+        }
+        let mut end = ListEnd::new(ResourceVersion::new(&head.version));
+        if !head.continue_token.is_empty() {
+            end.continue_token = Some(head.continue_token.as_str().into());
+        }
+        end.remaining = head.remaining;
+        Ok(Listed::End(end))
+    }
+
+    fn wants_metadata(&self) -> bool {
+        self.context.metadata_only || self.purpose != Purpose::Contents
+    }
+}
+
+fn read_item<K: Object>(
+    context: &Context<K>,
+    held: &Held<K>,
+    purpose: Purpose,
+    json: &[u8],
+    depth: u32,
+) -> Listed<K> {
+    let envelope = Envelope::read(json);
+    if context.is_elsewhere(&envelope) {
+        return Listed::OtherShard;
+    }
+    let checked = context.check("list", &envelope).and_then(|()| {
+        let foreign = purpose == Purpose::Contents && context.is_foreign(&envelope);
+        if foreign {
+            Err(Error::new(
+                ErrorKind::WrongKind,
+                "list",
+                "the item is of another kind",
+            ))
+        } else if depth > context.limits.depth {
+            Err(Error::new(ErrorKind::Decode, "list", "the object nests too deep"))
+        } else {
+            Ok(())
+        }
+    });
+    if let Err(error) = checked {
+        return Listed::Poison(context.poison(&envelope, error));
+    }
+    if purpose != Purpose::Contents {
+        let Some(key) = envelope.key() else {
+            return Listed::OtherShard;
+        };
+        let version = ResourceVersion::new(&envelope.version);
+        return Listed::Seen(Seen::new(key.to_key(), &envelope.uid, version));
+    }
+    if let Some(item) = held_item(held, &envelope) {
+        return Listed::Held(item);
+    }
+    match context.decode("list", json, &envelope) {
+        Read::Item(item) => Listed::Object(item),
+        Read::Poison(poison) => Listed::Poison(poison),
+        Read::OtherShard => Listed::OtherShard,
+    }
+}
+
+/// The object the store has already, if this is the same.
+pub(super) fn held_item<K: Object>(held: &Held<K>, envelope: &Envelope<'_>) -> Option<Item<K>> {
+    if envelope.uid.is_empty() || envelope.version.is_empty() {
+        return None;
+    }
+    let key = envelope.key()?;
+    let object = held.get(key, &envelope.uid, &envelope.version)?;
+    let version = ResourceVersion::new(&envelope.version);
+    Some(Item::with_key(key.to_key(), &envelope.uid, version, object))
+}
+
+impl<K: Object> Stream for ListBody<K> {
+    type Item = Result<Listed<K>, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        if this.done {
+            return Poll::Ready(None);
+        }
+        if let Some(part) = this.part() {
+            this.done = part.is_err();
+            return Poll::Ready(Some(part));
+        }
+        loop {
+            let Some(frame) = ready!(Pin::new(&mut this.answer.body).poll_frame(cx)) else {
+                this.done = true;
+                return Poll::Ready(Some(this.end()));
+            };
+            let data = match frame.map(http_body::Frame::into_data) {
+                Ok(Ok(data)) => data,
+                Ok(Err(_)) => continue,
+                Err(error) => {
+                    this.done = true;
+                    return Poll::Ready(Some(Err(transport("list", error))));
+                }
+            };
+            let mut size = 0;
+            let mut pushed = Ok(());
+            if let Some(gunzip) = &mut this.answer.gunzip {
+                let splitter = &mut this.splitter;
+                pushed = gunzip.push(&data, |piece| {
+                    size += piece.len();
+                    splitter.push(piece);
+                });
+            } else {
+                size = data.len();
+                this.splitter.push(&data);
+            }
+            if this.bytes < START_MAX as u64 && this.answer.gunzip.is_none() {
+                let room = START_MAX - this.start.len();
+                this.start.extend_from_slice(&data[..data.len().min(room)]);
+            }
+            this.bytes += size as u64;
+            if let Err(error) = pushed {
+                this.done = true;
+                return Poll::Ready(Some(Err(garbled("list", error))));
+            }
+            if this.context.limits.list_bytes.is_some_and(|max| this.bytes > max) {
+                this.done = true;
+                let error = Error::new(ErrorKind::Oversize, "list", "the list is larger than its cap");
+                return Poll::Ready(Some(Err(error)));
+            }
+            return Poll::Ready(Some(Ok(Listed::Progress(size as u64))));
+        }
+    }
+}
+
+/// A status fits in this.
+const START_MAX: usize = 4096;

@@ -1,0 +1,221 @@
+//! [`WatchBody`]: the events of a watch as its bytes arrive.
+
+use std::{
+    pin::Pin,
+    task::{Context as TaskContext, Poll, ready},
+};
+
+use futures::Stream;
+use http_body::Body as _;
+use informer_store::{Object, ResourceVersion};
+use serde::de::IgnoredAny;
+
+use super::{
+    Context, Read,
+    answer::{Answer, Status, garbled, transport},
+    list::held_item,
+};
+use crate::{
+    Error, ErrorKind, Event, Held, Poison, Seen,
+    wire::{
+        envelope::{Envelope, ends_initial_events},
+        event::{EventType, split},
+        lines::Lines,
+    },
+};
+
+pub(super) struct WatchBody<K> {
+    answer: Answer,
+    context: Context<K>,
+    /// What the store holds, until the initial events have ended.
+    held: Option<Held<K>>,
+    lines: Lines,
+    done: bool,
+}
+
+impl<K: Object> WatchBody<K> {
+    pub(super) fn new(answer: Answer, context: Context<K>, held: Option<Held<K>>) -> Self {
+        Self {
+            lines: Lines::new(context.limits.object_bytes),
+            answer,
+            context,
+            held,
+            done: false,
+        }
+    }
+
+    fn event(&mut self) -> Option<Result<Event<K>, Error>> {
+        match self.lines.next_line() {
+            Ok(None) => None,
+            Ok(Some(line)) => {
+                let event = read_line(&self.context, self.held.as_ref(), line);
+                if let Ok(Event::Bookmark {
+                    initial_events_end: true,
+                    ..
+                }) = event
+                {
+                    self.held = None;
+                }
+                Some(event)
+            }
+            Err(_) => {
+                let error = Error::new(ErrorKind::Oversize, "watch", "a line is larger than its cap");
+                let head = self.lines.rest();
+                Some(Ok(unreadable(
+                    &self.context,
+                    &head[..head.len().min(HEAD)],
+                    error,
+                )))
+            }
+        }
+    }
+
+    /// The body has ended. A line without its end counts only if it is a whole event: a part of one never is.
+    fn last(&mut self) -> Option<Result<Event<K>, Error>> {
+        if !self.lines.is_partial() {
+            return None;
+        }
+        let line = self.lines.rest().trim_ascii();
+        if serde_json::from_slice::<IgnoredAny>(line).is_err() {
+            return Some(Err(Error::new(
+                ErrorKind::Transport,
+                "watch",
+                "the watch ended in the middle of an event",
+            )));
+        }
+        Some(read_line(&self.context, self.held.as_ref(), line))
+    }
+}
+
+fn read_line<K: Object>(
+    context: &Context<K>,
+    held: Option<&Held<K>>,
+    line: &[u8],
+) -> Result<Event<K>, Error> {
+    let Some((kind, object)) = split(line) else {
+        let error = Error::new(ErrorKind::Protocol, "watch", "a line is no event");
+        return Ok(unreadable(context, line, error));
+    };
+    match kind {
+        EventType::Error => return read_error(line, object),
+        EventType::Unknown => {
+            let error = Error::new(ErrorKind::Protocol, "watch", "an event is of an unknown type");
+            return Ok(unreadable(context, object, error));
+        }
+        _ => {}
+    }
+    let envelope = Envelope::read(object);
+    if context.is_foreign(&envelope) {
+        let message = format!("the watch sends {:.64}, not {}", envelope.kind, context.kind);
+        return Err(Error::new(ErrorKind::WrongKind, "watch", message));
+    }
+    if kind == EventType::Bookmark {
+        if serde_json::from_slice::<IgnoredAny>(line).is_err() {
+            let error = Error::new(ErrorKind::Protocol, "watch", "a bookmark is garbled");
+            return Ok(unreadable(context, object, error));
+        }
+        return Ok(Event::Bookmark {
+            version: ResourceVersion::new(&envelope.version),
+            initial_events_end: ends_initial_events(object),
+        });
+    }
+    if context.is_elsewhere(&envelope) {
+        return Ok(Event::OtherShard(ResourceVersion::new(&envelope.version)));
+    }
+    if kind == EventType::Added
+        && let Some(item) = held.and_then(|held| held_item(held, &envelope))
+    {
+        return Ok(Event::Added(item));
+    }
+    let read = match context.check("watch", &envelope) {
+        Ok(()) => context.decode("watch", object, &envelope),
+        Err(error) => Read::Poison(context.poison(&envelope, error)),
+    };
+    match (kind, read) {
+        (EventType::Added, Read::Item(item)) => Ok(Event::Added(item)),
+        (EventType::Deleted, Read::Item(item)) => Ok(Event::Deleted(item)),
+        (_, Read::Item(item)) => Ok(Event::Modified(item)),
+        (_, Read::OtherShard) => Ok(Event::OtherShard(ResourceVersion::new(&envelope.version))),
+        // A line that is no JSON says nothing for certain, whatever its beginning looks like.
+        (_, Read::Poison(poison)) if serde_json::from_slice::<IgnoredAny>(line).is_err() => {
+            Ok(Event::Unreadable(poison))
+        }
+        (EventType::Deleted, Read::Poison(poison)) => Ok(match poison.key {
+            Some(key) => Event::Gone(Seen::new(key, &envelope.uid, poison.version)),
+            None => Event::Unreadable(poison),
+        }),
+        (_, Read::Poison(poison)) => Ok(Event::Poison(poison)),
+    }
+}
+
+fn read_error<K: Object>(line: &[u8], object: &[u8]) -> Result<Event<K>, Error> {
+    if serde_json::from_slice::<IgnoredAny>(line).is_ok()
+        && let Ok(status) = serde_json::from_slice::<Status>(object)
+    {
+        return Err(status.error("watch", 0, None));
+    }
+    Err(Error::new(
+        ErrorKind::Protocol,
+        "watch",
+        "an error event is garbled",
+    ))
+}
+
+/// A line nothing of which is certain; its name helps if it comes again.
+fn unreadable<K: Object>(context: &Context<K>, json: &[u8], error: Error) -> Event<K> {
+    let object = split(json).map_or(json, |(_, object)| object);
+    let envelope = Envelope::read(object);
+    let poison: Poison = context.poison(&envelope, error);
+    Event::Unreadable(poison)
+}
+
+impl<K: Object> Stream for WatchBody<K> {
+    type Item = Result<Event<K>, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        if this.done {
+            return Poll::Ready(None);
+        }
+        if let Some(event) = this.event() {
+            this.done = matches!(event, Err(_) | Ok(Event::Unreadable(_)));
+            return Poll::Ready(Some(event));
+        }
+        loop {
+            let Some(frame) = ready!(Pin::new(&mut this.answer.body).poll_frame(cx)) else {
+                this.done = true;
+                return Poll::Ready(this.last());
+            };
+            let data = match frame.map(http_body::Frame::into_data) {
+                Ok(Ok(data)) => data,
+                Ok(Err(_)) => continue,
+                Err(error) => {
+                    this.done = true;
+                    return Poll::Ready(Some(Err(transport("watch", error))));
+                }
+            };
+            let mut size = 0;
+            if let Some(gunzip) = &mut this.answer.gunzip {
+                let lines = &mut this.lines;
+                let pushed = gunzip.push(&data, |piece| {
+                    size += piece.len();
+                    lines.push(piece);
+                });
+                if let Err(error) = pushed {
+                    this.done = true;
+                    return Poll::Ready(Some(Err(garbled("watch", error))));
+                }
+            } else {
+                size = data.len();
+                this.lines.push(&data);
+            }
+            return Poll::Ready(Some(Ok(Event::Progress {
+                bytes: size as u64,
+                partial: this.lines.is_partial(),
+            })));
+        }
+    }
+}
+
+/// How much of a line is looked at to find a name in it.
+const HEAD: usize = 64 * 1024;

@@ -1,0 +1,99 @@
+//! [`Config`]: how a reflector behaves.
+
+use std::time::Duration;
+
+use crate::BackoffConfig;
+
+/// How a reflector behaves; the defaults suit a Kubernetes API server.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// How fresh the first list must be. Default: [`InitialRead::Consistent`].
+    pub initial_read: InitialRead,
+    /// Whether the contents may come as initial events of a watch. Default: [`StreamingLists::Auto`].
+    pub streaming_lists: StreamingLists,
+    /// Objects per page where pages help the server, `None` for never. Default: `500`.
+    pub page_size: Option<u32>,
+    /// The most pages one list may have. Default: `100_000`.
+    pub pages_max: u32,
+    /// The shortest time after which a watch is asked to end; each asks for a random time of up to twice this.
+    /// Default: 5 min.
+    pub watch_timeout: Duration,
+    /// How long a request may go without an answer. Default: 70 s, above the 60 s of a server's own deadline.
+    pub header_timeout: Duration,
+    /// In which time an answer that is not complete must bring [`body_floor`](Self::body_floor) bytes. Default: 30 s.
+    pub body_timeout: Duration,
+    /// See [`body_timeout`](Self::body_timeout). Default: `1024`.
+    pub body_floor: u64,
+    /// How often a server is assumed to send bookmarks once it has sent one; a watch silent for a quarter longer
+    /// is given up and the server is probed. Default: 60 s.
+    pub bookmark_cadence: Duration,
+    /// How long a refused streaming list is not tried again. Default: 1 h.
+    pub streaming_lists_retry: Duration,
+    /// Waits and budgets. See [`BackoffConfig`].
+    pub backoff: BackoffConfig,
+    /// Redeliver everything once in this time, spread evenly over it. Default: `None`.
+    pub resync: Option<Duration>,
+    /// Compare the contents with the server's once in this time, jittered by a tenth. Default: `None`.
+    pub audit: Option<Duration>,
+    /// What becomes of the last good state of an object that cannot be decoded any more. Default:
+    /// [`PoisonPolicy::KeepLast`].
+    pub poison: PoisonPolicy,
+    /// How long until an object in quarantine is read again; doubles with every attempt up to 1 h. Default: 5 min.
+    pub quarantine_retry: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            initial_read: InitialRead::Consistent,
+            streaming_lists: StreamingLists::Auto,
+            page_size: Some(500),
+            pages_max: 100_000,
+            watch_timeout: Duration::from_secs(300),
+            header_timeout: Duration::from_secs(70),
+            body_timeout: Duration::from_secs(30),
+            body_floor: 1024,
+            bookmark_cadence: Duration::from_secs(60),
+            streaming_lists_retry: Duration::from_secs(3600),
+            backoff: BackoffConfig::default(),
+            resync: None,
+            audit: None,
+            poison: PoisonPolicy::KeepLast,
+            quarantine_retry: Duration::from_secs(300),
+        }
+    }
+}
+
+/// How fresh the first list must be. Later lists are never older than what was seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InitialRead {
+    /// The latest state.
+    #[default]
+    Consistent,
+    /// Whatever the server has at hand (`resourceVersion=0`): cheaper, possibly minutes old.
+    Any,
+}
+
+/// Whether the contents may come as the initial events of a watch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StreamingLists {
+    /// Where the source says it can, until it refuses.
+    #[default]
+    Auto,
+    /// Never.
+    Off,
+}
+
+/// What becomes of the last good state of an object that cannot be decoded any more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PoisonPolicy {
+    /// It stays.
+    #[default]
+    KeepLast,
+    /// It is deleted.
+    Remove,
+}

@@ -1,0 +1,191 @@
+//! [`Decode`]: how bytes become objects.
+
+use std::{error::Error as StdError, fmt, marker::PhantomData, panic::AssertUnwindSafe, sync::Arc};
+
+use serde::de::DeserializeOwned;
+
+use crate::wire::prune::{self, Path};
+
+/// Makes an object out of the JSON of one.
+///
+/// # Contract
+/// Called once per object received, never for one the store holds already. An error sets the object apart and
+/// nothing else; a panic of user code within counts as an error.
+pub trait Decode<K>: Send + Sync {
+    /// Decodes one object.
+    ///
+    /// # Errors
+    /// [`DecodeError`] where `json` is not a `K`. Its text must not repeat the object's contents.
+    fn decode(&self, json: &[u8]) -> Result<K, DecodeError>;
+}
+
+impl<K, D: Decode<K> + ?Sized> Decode<K> for Arc<D> {
+    fn decode(&self, json: &[u8]) -> Result<K, DecodeError> {
+        (**self).decode(json)
+    }
+}
+
+/// Why an object could not be decoded.
+#[derive(Debug)]
+pub struct DecodeError(Box<dyn StdError + Send + Sync>);
+
+impl DecodeError {
+    /// An error with its cause.
+    #[must_use]
+    pub fn new(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self(cause.into())
+    }
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the object cannot be decoded")
+    }
+}
+
+impl StdError for DecodeError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&*self.0)
+    }
+}
+
+/// Decodes with serde_json, or with simd-json if the feature of that name is on.
+///
+/// Leaves out `metadata.managedFields` unless told otherwise: it is a third of a typical object and hardly anybody
+/// reads it. What is left out is never allocated.
+pub struct Json<K> {
+    hidden: Vec<Path>,
+    #[cfg(feature = "simd-json")]
+    scratch: std::sync::Mutex<Scratch>,
+    kind: PhantomData<fn() -> K>,
+}
+
+#[cfg(feature = "simd-json")]
+#[derive(Default)]
+struct Scratch {
+    json: Vec<u8>,
+    buffers: simd_json::Buffers,
+}
+
+impl<K> Json<K> {
+    /// Leaves out `metadata.managedFields`.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::whole().hide(["metadata", "managedFields"])
+    }
+
+    /// Leaves nothing out.
+    #[must_use]
+    pub fn whole() -> Self {
+        Self {
+            hidden: Vec::new(),
+            #[cfg(feature = "simd-json")]
+            scratch: std::sync::Mutex::default(),
+            kind: PhantomData,
+        }
+    }
+
+    /// Leaves out the member at `path` as well, too; lists on the way are stepped through: `["spec", "containers",
+    /// "env"]` hides the environment of every container. The object must decode without it.
+    #[must_use]
+    pub fn hide<S: Into<Box<str>>>(mut self, path: impl IntoIterator<Item = S>) -> Self {
+        let path: Path = path.into_iter().map(Into::into).collect();
+        if !path.is_empty() {
+            self.hidden.push(path);
+        }
+        self
+    }
+}
+
+impl<K> Default for Json<K> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<K> fmt::Debug for Json<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Json")
+            .field("hidden", &self.hidden)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<K: DeserializeOwned> Decode<K> for Json<K> {
+    #[cfg(not(feature = "simd-json"))]
+    fn decode(&self, json: &[u8]) -> Result<K, DecodeError> {
+        // One check of the whole text is cheaper than one of every string in it.
+        let text = std::str::from_utf8(json).map_err(DecodeError::new)?;
+        let mut reader = serde_json::Deserializer::from_str(text);
+        let object = prune::deserialize(&mut reader, &self.hidden).map_err(mute)?;
+        reader.end().map_err(mute)?;
+        Ok(object)
+    }
+
+    #[cfg(feature = "simd-json")]
+    fn decode(&self, json: &[u8]) -> Result<K, DecodeError> {
+        let mut scratch = self
+            .scratch
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let Scratch { json: copy, buffers } = &mut *scratch;
+        copy.clear();
+        copy.extend_from_slice(json);
+        let mut reader =
+            simd_json::Deserializer::from_slice_with_buffers(copy, buffers).map_err(DecodeError::new)?;
+        prune::deserialize(&mut reader, &self.hidden).map_err(DecodeError::new)
+    }
+}
+
+/// A decoder's text may quote what it met; where it stopped says as much without showing it.
+#[cfg(not(feature = "simd-json"))]
+fn mute(error: serde_json::Error) -> DecodeError {
+    use serde_json::error::Category;
+    let what = match error.classify() {
+        Category::Data => "a member has the wrong type, is missing or twice there",
+        Category::Syntax => "the JSON is malformed",
+        Category::Eof => "the JSON is cut off",
+        Category::Io => "the input failed",
+    };
+    let path = missing(&error.to_string());
+    DecodeError::new(format!(
+        "{what}{path} (line {}, column {})",
+        error.line(),
+        error.column()
+    ))
+}
+
+/// Names of fields are the schema's, not the object's: they may be told.
+#[cfg(not(feature = "simd-json"))]
+fn missing(text: &str) -> String {
+    ["missing field `", "duplicate field `"]
+        .iter()
+        .find_map(|prefix| {
+            let name = text.strip_prefix(prefix)?.split('`').next()?;
+            Some(format!(": {prefix}{name}`"))
+        })
+        .or_else(|| {
+            let expected = text.split(", expected ").nth(1)?.split(" at line").next()?;
+            Some(format!(": expected {expected}"))
+        })
+        .unwrap_or_default()
+}
+
+/// Decodes and then changes: once per object, before anybody sees it.
+pub(crate) struct Transformed<K> {
+    pub(crate) inner: Arc<dyn Decode<K>>,
+    pub(crate) transform: Transform<K>,
+}
+
+type Transform<K> = Box<dyn Fn(&mut K) -> Result<(), DecodeError> + Send + Sync>;
+
+impl<K> Decode<K> for Transformed<K> {
+    fn decode(&self, json: &[u8]) -> Result<K, DecodeError> {
+        let mut object = self.inner.decode(json)?;
+        let changed = std::panic::catch_unwind(AssertUnwindSafe(|| (self.transform)(&mut object)));
+        match changed {
+            Ok(done) => done.map(|()| object),
+            Err(_) => Err(DecodeError::new("the transform panicked")),
+        }
+    }
+}

@@ -1,0 +1,565 @@
+//! Reading the whole contents: as a list, in pages or not, or as the initial events of a watch.
+
+use informer_store::{Cause, Delta, Entry, Object, ObjectKey, Replacement, ResourceVersion, Tombstone};
+use tokio::time::Instant;
+
+use super::{Effect, Flight, Index, Machine, Next, Phase, Request, WatchRun, index::Slot};
+use crate::{
+    Error, ErrorKind, Event, Item, ListEnd, ListRequest, Listed, Poison, PoisonPolicy, ReadAt, RelistReason,
+    SyncState, WatchRequest, quarantine::QuarantineEvent,
+};
+
+/// The contents as far as they have been read.
+#[derive(Debug)]
+pub(super) struct ContentsRun<K> {
+    pub(super) flight: Flight,
+    /// Whether they come as initial events.
+    pub(super) streaming: bool,
+    request: ListRequest,
+    watch_timeout: std::time::Duration,
+    entries: Vec<Entry<K>>,
+    index: Index,
+    poison: Vec<Poison>,
+    /// Entries are superseded by later ones or deleted: `index` tells which count.
+    untidy: bool,
+    /// The version of the first page.
+    version: Option<ResourceVersion>,
+    pages: u32,
+    page_news: u64,
+    page_items: u64,
+    items: u64,
+    expected: Option<u64>,
+    announced: Instant,
+}
+
+impl<K: Object> Machine<K> {
+    pub(super) fn send_contents(&mut self, now: Instant) {
+        let streaming =
+            self.streaming && !self.plan.plain && self.streaming_blocked.is_none_or(|until| until <= now);
+        let at = self.read_at();
+        let mut request = ListRequest::new(at.clone());
+        request.fresh = std::mem::take(&mut self.plan.fresh);
+        // A list of the latest comes from the database, in pages; one from the server's memory is whole.
+        let paged = at == ReadAt::Latest || self.plan.paged;
+        request.limit = self.config.page_size.filter(|_| paged && !self.plan.unpaged);
+        self.stats.lists += 1;
+        let mut run = ContentsRun {
+            flight: Flight::default(),
+            streaming,
+            request,
+            watch_timeout: self.draw_watch_timeout(),
+            entries: Vec::new(),
+            index: Index::default(),
+            poison: Vec::new(),
+            untidy: false,
+            version: None,
+            pages: 0,
+            page_news: 0,
+            page_items: 0,
+            items: 0,
+            expected: None,
+            announced: now,
+        };
+        if self.synced {
+            run.entries.reserve(self.index.len());
+        }
+        if streaming {
+            self.stats.watches += 1;
+            self.stats.streaming_lists += 1;
+            let version = match at {
+                ReadAt::NotOlderThan(version) => version,
+                ReadAt::Any => ResourceVersion::new("0"),
+                _ => ResourceVersion::UNSET,
+            };
+            let mut watch = WatchRequest::new(version, run.watch_timeout);
+            watch.initial_events = true;
+            watch.fresh = run.request.fresh;
+            self.effects.push_back(Effect::Send(Request::Watch(watch)));
+            self.phase = Phase::Contents(Box::new(run));
+            if !self.is_degraded() {
+                self.set_state(SyncState::Streaming);
+            }
+        } else {
+            self.stats.pages += 1;
+            self.effects
+                .push_back(Effect::Send(Request::List(run.request.clone())));
+            self.phase = Phase::Contents(Box::new(run));
+            if !self.is_degraded() {
+                self.set_state(SyncState::Listing {
+                    items: 0,
+                    expected: None,
+                });
+            }
+        }
+    }
+
+    pub(super) fn is_degraded(&self) -> bool {
+        matches!(self.state, SyncState::Degraded { .. })
+    }
+
+    pub(super) fn on_listed(&mut self, now: Instant, part: Listed<K>) {
+        if let Listed::Progress(bytes) = part {
+            self.progress(now, bytes);
+            return;
+        }
+        match &mut self.phase {
+            Phase::Contents(run) if !run.streaming => match part {
+                Listed::Object(item) => {
+                    self.stats.items += 1;
+                    run.take(item, &mut self.stats);
+                    self.announce(now);
+                }
+                Listed::Held(item) => {
+                    self.stats.items += 1;
+                    self.stats.held += 1;
+                    run.take(item, &mut self.stats);
+                    self.announce(now);
+                }
+                Listed::Poison(poison) => {
+                    self.stats.items += 1;
+                    run.page_items += 1;
+                    run.page_news += 1;
+                    run.items += 1;
+                    run.poison.push(poison);
+                }
+                Listed::OtherShard => {
+                    self.stats.other_shard += 1;
+                    run.page_items += 1;
+                    run.page_news += 1;
+                }
+                Listed::End(end) => self.page_ended(now, end),
+                Listed::Seen(_) | Listed::Progress(_) => {}
+            },
+            Phase::Probing { version, .. } => {
+                if let Listed::End(end) = part {
+                    *version = Some(end.version.clone());
+                    self.probed(now, end.version);
+                }
+            }
+            Phase::Auditing(_) => self.audit_listed(now, part),
+            _ => {}
+        }
+    }
+
+    /// Says now and then how far the list has come.
+    fn announce(&mut self, now: Instant) {
+        let Phase::Contents(run) = &mut self.phase else {
+            return;
+        };
+        if now.saturating_duration_since(run.announced) < ANNOUNCE_EVERY {
+            return;
+        }
+        run.announced = now;
+        let state = SyncState::Listing {
+            items: run.items,
+            expected: run.expected,
+        };
+        if !self.is_degraded() {
+            self.set_state(state);
+        }
+    }
+
+    fn page_ended(&mut self, now: Instant, end: ListEnd) {
+        let Phase::Contents(run) = &mut self.phase else {
+            return;
+        };
+        run.pages += 1;
+        if !is_usable(&end.version) {
+            self.stats.bad_versions += 1;
+            let error = Error::new(
+                ErrorKind::Protocol,
+                "list",
+                "the list has no usable resource version",
+            );
+            return self.list_failed(now, error);
+        }
+        let first = run.version.get_or_insert_with(|| end.version.clone());
+        if end.version < *first {
+            self.stats.stale_answers += 1;
+            let error = Error::new(ErrorKind::Stale, "list", "a page is older than the first one");
+            return self.list_failed(now, error);
+        }
+        let token = end.continue_token.filter(|token| !token.is_empty());
+        let Some(token) = token else {
+            let version = first.clone();
+            return self.contents_complete(now, version, false);
+        };
+        if run.request.limit.is_none() && run.request.continue_token.is_none() {
+            // Pages nobody asked for: this server has no copy in memory.
+            self.plan.paged = true;
+        }
+        let repeated = run.request.continue_token.as_ref() == Some(&token);
+        let nothing_new = run.page_items > 0 && run.page_news == 0;
+        if repeated || nothing_new || run.pages >= self.config.pages_max {
+            let error = Error::new(
+                ErrorKind::NoProgress,
+                "list",
+                format!("the pages repeat themselves after {} pages", run.pages),
+            );
+            return self.list_failed(now, error);
+        }
+        run.expected = end.remaining.map(|remaining| run.items + remaining);
+        (run.page_items, run.page_news) = (0, 0);
+        // A page token carries its own version, and a server refuses any other beside it.
+        run.request.continue_token = Some(token);
+        run.request.at = ReadAt::Latest;
+        run.flight = Flight::default();
+        let request = run.request.clone();
+        self.count_follower(now);
+        self.stats.pages += 1;
+        self.effects.push_back(Effect::Send(Request::List(request)));
+    }
+
+    /// Everything has been read: checks that it is no step back, and delivers it.
+    fn contents_complete(&mut self, now: Instant, version: ResourceVersion, keep_watch: bool) {
+        let Phase::Contents(run) = &self.phase else {
+            return;
+        };
+        if run.nameless() && self.plan.nameless == 0 {
+            self.plan.nameless += 1;
+            let error = Error::new(ErrorKind::Decode, "list", "an item has no readable name");
+            return self.contents_failed(now, error);
+        }
+        let older = version < self.version;
+        if older {
+            self.plan.older += 1;
+            self.stats.stale_answers += 1;
+            let consistent = run.request.at == ReadAt::Latest && !run.streaming;
+            if self.plan.older < OLDER_MAX || !consistent {
+                self.plan.latest = true;
+                self.plan.plain = true;
+                let message = format!(
+                    "the answer is at version {version}, older than {} which was seen",
+                    self.version
+                );
+                return self.contents_failed(now, Error::new(ErrorKind::Stale, "list", message));
+            }
+            self.stats.rewinds += 1;
+            tracing::warn!(rv = %version, held = %self.version, "the server's history went back; taking it as it is");
+        }
+        self.accept(now, version, older, keep_watch);
+    }
+
+    fn accept(&mut self, now: Instant, version: ResourceVersion, rewound: bool, keep_watch: bool) {
+        let Phase::Contents(run) = std::mem::replace(&mut self.phase, Phase::Idle) else {
+            return;
+        };
+        let mut run = *run;
+        run.tidy();
+        let kept = self.take_poison(now, &mut run);
+        let reason = self.plan.reason.take();
+        let unchanged = self.synced && run.index.same_as(&self.index);
+        if reason == Some(RelistReason::Silent) && unchanged {
+            self.watchdog.widen(self.config.watch_timeout * 2);
+        }
+        let mut replacement = Replacement::new(run.entries, version.clone());
+        replacement.kept = kept;
+        replacement.rewound = rewound;
+        if reason == Some(RelistReason::Audit) {
+            replacement.cause = Cause::Repair;
+            for entry in &mut replacement.entries {
+                entry.cause = Cause::Repair;
+            }
+        }
+        self.index = run.index;
+        self.version = version.clone();
+        self.floor = version.clone();
+        self.bookmark = ResourceVersion::UNSET;
+        self.bad_line = None;
+        self.plan.latest = false;
+        self.plan.unpaged = false;
+        self.plan.plain = false;
+        self.plan.streaming_failures = 0;
+        self.plan.nameless = 0;
+        self.plan.older = 0;
+        if !std::mem::replace(&mut self.synced, true) {
+            tracing::info!(rv = %version, objects = self.index.len(), "synced");
+        }
+        self.proved = Some(now);
+        self.effects
+            .push_back(Effect::Deliver(Delta::Replaced(replacement)));
+        self.set_state(SyncState::Synced { version });
+        if keep_watch {
+            let mut watch = WatchRun::new(run.watch_timeout);
+            watch.opened(run.flight.opened_at().unwrap_or(now));
+            watch.frame(now);
+            self.phase = Phase::Watching(watch);
+        } else {
+            self.count_follower(now);
+            self.send_watch();
+        }
+    }
+
+    /// Puts the undecodable objects of a list into quarantine and lets the others out; returns the keys to keep.
+    fn take_poison(&mut self, now: Instant, run: &mut ContentsRun<K>) -> Vec<ObjectKey> {
+        let mut kept = Vec::new();
+        self.quarantine.forget_unkeyed();
+        let retry = self.config.quarantine_retry;
+        let mut poisoned = std::collections::BTreeSet::new();
+        let nameless = run.nameless();
+        for poison in std::mem::take(&mut run.poison) {
+            if let Some(key) = &poison.key {
+                if run.index.get(key).is_some() {
+                    continue;
+                }
+                poisoned.insert(key.clone());
+                if self.config.poison == PoisonPolicy::KeepLast
+                    && let Some(Slot { uid, version }) = self.index.get(key).cloned()
+                {
+                    kept.push(key.clone());
+                    run.index.insert(key.clone(), uid, version);
+                }
+            }
+            self.put_in_quarantine(now, poison, retry);
+        }
+        if nameless && self.config.poison == PoisonPolicy::KeepLast {
+            // Any object that is missing may be the one without a name: none of them is called gone.
+            for key in self.index.keys() {
+                if run.index.get(key).is_none() && !poisoned.contains(key) {
+                    kept.push(key.clone());
+                }
+            }
+            for key in &kept {
+                if let Some(Slot { uid, version }) = self.index.get(key).cloned() {
+                    run.index.insert(key.clone(), uid, version);
+                }
+            }
+        }
+        let well: Vec<_> = self
+            .quarantine
+            .keys()
+            .filter(|key| !poisoned.contains(*key))
+            .cloned()
+            .collect();
+        for key in well {
+            self.release(&key);
+        }
+        kept
+    }
+
+    pub(super) fn put_in_quarantine(&mut self, now: Instant, poison: Poison, retry: std::time::Duration) {
+        let Poison { key, version, error } = poison;
+        let known = key.as_ref().and_then(|key| self.quarantine.get(key)).is_some();
+        if !known {
+            self.stats.quarantined += 1;
+        }
+        tracing::debug!(key = ?key, rv = %version, error = %error, "object put into quarantine");
+        let entry = self.quarantine.put(key, version, error, now, retry);
+        self.effects
+            .push_back(Effect::Quarantine(QuarantineEvent::In(entry)));
+    }
+
+    pub(super) fn release(&mut self, key: &ObjectKey) {
+        if self.quarantine.remove(key) {
+            self.stats.released += 1;
+            self.effects
+                .push_back(Effect::Quarantine(QuarantineEvent::Out(key.clone())));
+        }
+    }
+
+    fn contents_failed(&mut self, now: Instant, error: Error) {
+        if matches!(&self.phase, Phase::Contents(run) if run.streaming) {
+            self.effects.push_back(Effect::Abort);
+            self.streaming_failed(now, error);
+        } else {
+            self.list_failed(now, error);
+        }
+    }
+
+    pub(super) fn list_failed(&mut self, now: Instant, error: Error) {
+        let Phase::Contents(run) = &self.phase else {
+            return;
+        };
+        let later_page = run.request.continue_token.is_some();
+        let bound = run.request.at != ReadAt::Latest;
+        match error.kind() {
+            ErrorKind::Expired | ErrorKind::NoProgress if later_page && !self.plan.unpaged => {
+                // The pages cannot be finished: ask for everything at once, this once.
+                self.plan.unpaged = true;
+                self.stats.retries += 1;
+                self.soon(now, Next::Contents);
+            }
+            ErrorKind::Expired | ErrorKind::TooLarge if bound && !later_page => {
+                self.plan.latest = true;
+                self.stats.retries += 1;
+                self.soon(now, Next::Contents);
+            }
+            _ => self.fail(now, &error, Next::Contents),
+        }
+    }
+
+    pub(super) fn streaming_failed(&mut self, now: Instant, error: Error) {
+        let Phase::Contents(run) = &self.phase else {
+            return;
+        };
+        let bound = run.request.at != ReadAt::Latest;
+        let refused = matches!(
+            error.kind(),
+            ErrorKind::Invalid | ErrorKind::Unsupported | ErrorKind::NotFound | ErrorKind::Timeout
+        ) || (error.kind() == ErrorKind::Server && run.flight.has_opened());
+        match error.kind() {
+            ErrorKind::Expired | ErrorKind::TooLarge if bound => {
+                self.plan.latest = true;
+                self.stats.retries += 1;
+                self.soon(now, Next::Contents);
+            }
+            _ if refused => {
+                self.streaming_blocked = Some(now + self.config.streaming_lists_retry);
+                self.fall_back(now, &error);
+            }
+            ErrorKind::Forbidden => self.fall_back(now, &error),
+            _ => {
+                self.plan.streaming_failures += 1;
+                // The next attempt is a plain list: it may well do.
+                self.plan.plain |= self.plan.streaming_failures >= 2;
+                if self.plan.plain {
+                    self.stats.streaming_list_fallbacks += 1;
+                }
+                self.fail(now, &error, Next::Contents);
+            }
+        }
+    }
+
+    fn fall_back(&mut self, now: Instant, error: &Error) {
+        tracing::debug!(kind = %error.kind(), error = %error, "streaming list refused; listing instead");
+        self.stats.streaming_list_fallbacks += 1;
+        self.plan.plain = true;
+        self.effects.push_back(Effect::Abort);
+        let at = self.backoff.within_budget(now);
+        if at > now {
+            self.wait(at, Next::Contents);
+        } else {
+            self.send_contents(now);
+        }
+    }
+
+    pub(super) fn streaming_closed(&mut self, now: Instant) {
+        let error = Error::new(
+            ErrorKind::Transport,
+            "watch",
+            "the watch ended before its initial events did",
+        );
+        self.streaming_failed(now, error);
+    }
+
+    /// An event of a watch that began with the contents and has not shown all of them.
+    pub(super) fn on_initial_event(&mut self, now: Instant, event: Event<K>) {
+        let timeout = self.config.body_timeout;
+        let Phase::Contents(run) = &mut self.phase else {
+            return;
+        };
+        run.flight.complete(now, timeout);
+        match event {
+            Event::Added(item) | Event::Modified(item) => {
+                self.stats.items += 1;
+                run.take(item, &mut self.stats);
+            }
+            Event::Deleted(item) => run.forget(&item.key),
+            Event::Gone(seen) => run.forget(&seen.key),
+            Event::Poison(poison) => {
+                self.stats.items += 1;
+                if let Some(key) = &poison.key {
+                    run.forget(key);
+                }
+                run.poison.push(poison);
+            }
+            Event::OtherShard(_) => self.stats.other_shard += 1,
+            Event::Bookmark {
+                version,
+                initial_events_end,
+            } => {
+                self.stats.bookmarks += 1;
+                if !initial_events_end {
+                    return;
+                }
+                if !is_usable(&version) {
+                    self.stats.bad_versions += 1;
+                    let error = Error::new(
+                        ErrorKind::Protocol,
+                        "watch",
+                        "the initial events end at no usable version",
+                    );
+                    return self.contents_failed(now, error);
+                }
+                self.contents_complete(now, version, true);
+            }
+            Event::Unreadable(poison) => {
+                self.stats.unreadable += 1;
+                self.contents_failed(now, poison.error);
+            }
+            Event::Progress { .. } => {}
+        }
+    }
+
+    /// Removes `key` from the store, if it is held.
+    pub(super) fn deliver_removal(&mut self, key: &ObjectKey, cause: Cause) {
+        if self.index.remove(key).is_some() {
+            let mut tombstone = Tombstone::of(key.clone());
+            tombstone.inferred = true;
+            tombstone.cause = cause;
+            self.effects.push_back(Effect::Deliver(Delta::Deleted(tombstone)));
+        }
+    }
+}
+
+impl<K> ContentsRun<K> {
+    fn take(&mut self, item: Item<K>, stats: &mut crate::Stats) {
+        self.items += 1;
+        self.page_items += 1;
+        let Item {
+            key,
+            object,
+            uid,
+            version,
+        } = item;
+        if let Some(slot) = self.index.get(&key) {
+            self.untidy = true;
+            stats.list_duplicates += u64::from(!self.streaming);
+            if version <= slot.version {
+                return;
+            }
+        } else {
+            self.page_news += 1;
+        }
+        self.index.insert(key.clone(), uid, version);
+        self.entries
+            .push(Entry::with_key(key, object).cause(Cause::Relist));
+    }
+
+    fn forget(&mut self, key: &ObjectKey) {
+        if self.index.remove(key).is_some() {
+            self.untidy = true;
+        }
+        self.poison.retain(|poison| poison.key.as_ref() != Some(key));
+    }
+
+    /// Whether an object's name could not be read.
+    fn nameless(&self) -> bool {
+        self.poison.iter().any(|poison| poison.key.is_none())
+    }
+
+    /// Leaves of every key only the entry read last, if it still counts.
+    fn tidy(&mut self) {
+        if !self.untidy {
+            return;
+        }
+        let mut seen = super::index::KeyMap::default();
+        let mut entries = std::mem::take(&mut self.entries);
+        entries.reverse();
+        entries.retain(|entry| {
+            self.index.get(&entry.key).is_some() && seen.insert(entry.key.clone(), ()).is_none()
+        });
+        entries.reverse();
+        self.entries = entries;
+    }
+}
+
+/// Whether a watch can begin at `version`.
+pub(super) fn is_usable(version: &ResourceVersion) -> bool {
+    !version.is_unset() && version.as_u64() != Some(0)
+}
+
+/// Answers of the latest state, in a row, that must all be older before the server's history counts as rewound.
+const OLDER_MAX: u32 = 3;
+/// How often a list in progress says how far it has come.
+const ANNOUNCE_EVERY: std::time::Duration = std::time::Duration::from_millis(250);

@@ -1,0 +1,115 @@
+//! What the store is known to hold: key, uid and version of every object, to tell news from repetition.
+
+use std::collections::VecDeque;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use informer_store::{ObjectKey, ResourceVersion};
+
+/// The key carries a seeded hash, so a fixed mixer on top of it is safe.
+pub(super) type KeyMap<V> = HashMap<ObjectKey, V, FixedState>;
+
+/// One object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Slot {
+    pub(super) uid: u64,
+    pub(super) version: ResourceVersion,
+}
+
+/// What an event means beside what is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Nothing is held under the key.
+    New,
+    /// The held object changed.
+    Changed,
+    /// Another object of the same name took its place.
+    Replaced,
+    /// What is held is as new or newer.
+    Duplicate,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    slots: KeyMap<Slot>,
+    /// Deletions seen in watches since the last list, oldest first, to tell a replay from a rebirth.
+    graves: KeyMap<ResourceVersion>,
+    burials: VecDeque<ObjectKey>,
+    /// The newest deletion that was forgotten for want of room.
+    forgotten: ResourceVersion,
+}
+
+impl Index {
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(super) fn get(&self, key: &ObjectKey) -> Option<&Slot> {
+        self.slots.get(key)
+    }
+
+    pub(super) fn keys(&self) -> impl Iterator<Item = &ObjectKey> {
+        self.slots.keys()
+    }
+
+    pub(super) fn same_as(&self, other: &Self) -> bool {
+        self.len() == other.len()
+            && self
+                .slots
+                .iter()
+                .all(|(key, slot)| other.slots.get(key) == Some(slot))
+    }
+
+    /// Weighs an addition or change. `floor` is the version of the last list: nothing older can be news.
+    pub(super) fn judge(
+        &self,
+        key: &ObjectKey,
+        uid: u64,
+        version: &ResourceVersion,
+        floor: &ResourceVersion,
+    ) -> Verdict {
+        if let Some(slot) = self.slots.get(key) {
+            return match version.partial_cmp(&slot.version) {
+                Some(order) if order.is_le() => Verdict::Duplicate,
+                _ if slot.uid != uid && slot.uid != 0 && uid != 0 => Verdict::Replaced,
+                _ => Verdict::Changed,
+            };
+        }
+        let buried = self.graves.get(key).unwrap_or(&self.forgotten);
+        if version <= floor || (!buried.is_unset() && version <= buried) {
+            Verdict::Duplicate
+        } else {
+            Verdict::New
+        }
+    }
+
+    pub(super) fn insert(&mut self, key: ObjectKey, uid: u64, version: ResourceVersion) -> Option<Slot> {
+        if !self.graves.is_empty() {
+            self.graves.remove(&key);
+        }
+        self.slots.insert(key, Slot { uid, version })
+    }
+
+    pub(super) fn remove(&mut self, key: &ObjectKey) -> Option<Slot> {
+        self.slots.remove(key)
+    }
+
+    /// Remembers that `key` was deleted at `version`.
+    pub(super) fn bury(&mut self, key: ObjectKey, version: ResourceVersion) {
+        if self.graves.insert(key.clone(), version).is_some() {
+            return;
+        }
+        self.burials.push_back(key);
+        while self.burials.len() > GRAVES_MAX {
+            let oldest = self.burials.pop_front();
+            if let Some(version) = oldest.and_then(|key| self.graves.remove(&key))
+                && version > self.forgotten
+            {
+                self.forgotten = version;
+            }
+        }
+    }
+}
+
+/// Deletions remembered: a replay reaches back a few events, hardly ever thousands.
+const GRAVES_MAX: usize = 4096;

@@ -1,0 +1,141 @@
+//! The quarantine: objects that cannot be decoded, kept apart so that the rest flows.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use informer_store::{ObjectKey, ResourceVersion};
+use tokio::time::Instant;
+
+use crate::Error;
+
+/// An object that cannot be decoded.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Quarantined {
+    /// The key; `None` for a listed object whose name could not be read.
+    pub key: Option<ObjectKey>,
+    /// The version that cannot be decoded.
+    pub version: ResourceVersion,
+    /// What is wrong with it.
+    pub error: Arc<Error>,
+    /// When it was found.
+    pub since: Instant,
+    /// How often it was read again.
+    pub attempts: u32,
+    pub(crate) retry_at: Instant,
+}
+
+/// What happens in the quarantine.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum QuarantineEvent {
+    /// An object was put in, or stays in with another version or error.
+    In(Quarantined),
+    /// An object was decoded after all, or is gone.
+    Out(ObjectKey),
+}
+
+/// Every object in quarantine, in key order.
+#[derive(Debug, Default)]
+pub(crate) struct Quarantine {
+    held: std::collections::BTreeMap<ObjectKey, Quarantined>,
+    unkeyed: Vec<Quarantined>,
+    last_round: Option<Instant>,
+}
+
+impl Quarantine {
+    pub(crate) fn put(
+        &mut self,
+        key: Option<ObjectKey>,
+        version: ResourceVersion,
+        error: Error,
+        now: Instant,
+        retry: Duration,
+    ) -> Quarantined {
+        let known = key.as_ref().and_then(|key| self.held.get(key));
+        let same = known.filter(|known| known.version == version);
+        let entry = Quarantined {
+            since: same.map_or(now, |known| known.since),
+            attempts: same.map_or(0, |known| known.attempts),
+            retry_at: same.map_or(now + retry, |known| known.retry_at),
+            key: key.clone(),
+            version,
+            error: Arc::new(error),
+        };
+        match key {
+            Some(key) => {
+                self.held.insert(key, entry.clone());
+            }
+            None if self.unkeyed.len() < UNKEYED_MAX => self.unkeyed.push(entry.clone()),
+            None => {}
+        }
+        entry
+    }
+
+    pub(crate) fn remove(&mut self, key: &ObjectKey) -> bool {
+        self.held.remove(key).is_some()
+    }
+
+    pub(crate) fn get(&self, key: &ObjectKey) -> Option<&Quarantined> {
+        self.held.get(key)
+    }
+
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &ObjectKey> {
+        self.held.keys()
+    }
+
+    pub(crate) fn list(&self) -> Vec<Quarantined> {
+        self.held.values().chain(&self.unkeyed).cloned().collect()
+    }
+
+    pub(crate) fn forget_unkeyed(&mut self) {
+        self.unkeyed.clear();
+    }
+
+    /// When the next object is to be read again.
+    pub(crate) fn retry_at(&self) -> Option<Instant> {
+        let earliest = self.held.values().map(|entry| entry.retry_at).min()?;
+        Some(
+            self.last_round
+                .map_or(earliest, |last| earliest.max(last + ROUND)),
+        )
+    }
+
+    /// The objects to be read again at `now`, a few at a time; their next turn is set.
+    pub(crate) fn due(&mut self, now: Instant, retry: Duration) -> Vec<ObjectKey> {
+        self.last_round = Some(now);
+        let mut due: Vec<_> = self
+            .held
+            .values_mut()
+            .filter(|entry| entry.retry_at <= now)
+            .collect();
+        due.sort_by_key(|entry| entry.retry_at);
+        due.truncate(ROUND_KEYS);
+        due.into_iter()
+            .filter_map(|entry| {
+                entry.attempts = entry.attempts.saturating_add(1);
+                let wait = retry
+                    .saturating_mul(1 << entry.attempts.min(10))
+                    .min(RETRY_MAX.max(retry));
+                entry.retry_at = now + wait;
+                entry.key.clone()
+            })
+            .collect()
+    }
+}
+
+/// Objects without a readable name kept for inspection; more are only counted.
+const UNKEYED_MAX: usize = 64;
+/// Reads made in one round, and the least time between rounds: each round costs the watch a reconnect.
+const ROUND_KEYS: usize = 4;
+const ROUND: Duration = Duration::from_secs(30);
+/// The longest time between two reads of one object.
+const RETRY_MAX: Duration = Duration::from_secs(3600);
+
+impl fmt::Display for Quarantined {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.key {
+            Some(key) => write!(f, "{key} at version {}: {}", self.version, self.error),
+            None => write!(f, "an object without a readable name: {}", self.error),
+        }
+    }
+}

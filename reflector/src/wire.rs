@@ -1,0 +1,9 @@
+//! Bytes of the API: lines of a watch, items of a list, and what can be read of an object without decoding it.
+
+pub(crate) mod envelope;
+pub(crate) mod event;
+pub(crate) mod gunzip;
+pub(crate) mod lines;
+pub(crate) mod prune;
+pub(crate) mod scan;
+pub(crate) mod splitter;

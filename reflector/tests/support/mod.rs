@@ -1,0 +1,538 @@
+//! A scripted API server behind a `kube_client::Client`, and a store that checks what it is given.
+#![allow(dead_code, reason = "every test file uses its own part")]
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use http::{Request, Response};
+use http_body_util::StreamBody;
+use informer_reflector::{ApiListWatch, Reflector, ReflectorBuilder};
+use informer_store::{
+    Closed, Entry, KeyRef, Object, ObjectKey, ReflectorStore, Replacement, ResourceVersion, ResyncPart,
+    Tombstone,
+};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube_client::{Client, client::Body};
+use tokio::time::Instant;
+
+/// One piece of an answer.
+#[derive(Clone, Debug)]
+pub enum Piece {
+    Bytes(Bytes),
+    /// Nothing for this long.
+    Pause(Duration),
+    /// Nothing any more.
+    Hang,
+    /// The connection breaks.
+    Reset,
+}
+
+pub fn text(text: impl Into<String>) -> Piece {
+    Piece::Bytes(text.into().into())
+}
+
+pub fn line(text: impl Into<String>) -> Piece {
+    let mut text = text.into();
+    text.push('\n');
+    Piece::Bytes(text.into())
+}
+
+pub fn pause(seconds: u64) -> Piece {
+    Piece::Pause(Duration::from_secs(seconds))
+}
+
+/// One answer.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    Respond {
+        status: u16,
+        headers: Vec<(String, String)>,
+        pieces: Vec<Piece>,
+    },
+    /// Accepted and never answered.
+    Never,
+    /// Refused.
+    Refuse,
+}
+
+impl Answer {
+    pub fn ok(pieces: impl IntoIterator<Item = Piece>) -> Self {
+        Self::status(200, pieces)
+    }
+
+    pub fn status(status: u16, pieces: impl IntoIterator<Item = Piece>) -> Self {
+        Self::Respond {
+            status,
+            headers: vec![("content-type".into(), "application/json".into())],
+            pieces: pieces.into_iter().collect(),
+        }
+    }
+
+    pub fn failure(code: u16, reason: &str, message: &str) -> Self {
+        Self::status(code, [text(failure(code, reason, message))])
+    }
+
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        if let Self::Respond { headers, .. } = &mut self {
+            headers.retain(|(known, _)| known != name);
+            headers.push((name.into(), value.into()));
+        }
+        self
+    }
+
+    /// A list of `objects` at `version`.
+    pub fn list(version: &str, objects: &[String]) -> Self {
+        Self::ok([text(list(version, objects))])
+    }
+
+    /// A watch that sends `events` and stays open.
+    pub fn watch(events: impl IntoIterator<Item = Piece>) -> Self {
+        Self::ok(events.into_iter().chain([Piece::Hang]))
+    }
+}
+
+pub fn failure(code: u16, reason: &str, message: &str) -> String {
+    format!(
+        r#"{{"kind":"Status","apiVersion":"v1","metadata":{{}},"status":"Failure","message":"{message}","reason":"{reason}","code":{code}}}"#
+    )
+}
+
+pub fn list(version: &str, objects: &[String]) -> String {
+    format!(
+        r#"{{"kind":"ConfigMapList","apiVersion":"v1","metadata":{{"resourceVersion":"{version}"}},"items":[{}]}}"#,
+        objects.join(",")
+    )
+}
+
+pub fn page(version: &str, token: &str, objects: &[String]) -> String {
+    format!(
+        r#"{{"kind":"ConfigMapList","apiVersion":"v1","metadata":{{"resourceVersion":"{version}","continue":"{token}"}},"items":[{}]}}"#,
+        objects.join(",")
+    )
+}
+
+/// A config map `default/name` with uid `u-name`.
+pub fn object(name: &str, version: u64) -> String {
+    object_of(name, &format!("u-{name}"), version)
+}
+
+pub fn object_of(name: &str, uid: &str, version: u64) -> String {
+    format!(
+        r#"{{"kind":"ConfigMap","apiVersion":"v1","metadata":{{"name":"{name}","namespace":"default","uid":"{uid}","resourceVersion":"{version}","managedFields":[{{"manager":"m","operation":"Update"}}]}},"data":{{"v":"{version}"}}}}"#
+    )
+}
+
+/// An object that is well-formed and no config map.
+pub fn poison(name: &str, version: u64) -> String {
+    format!(
+        r#"{{"kind":"ConfigMap","apiVersion":"v1","metadata":{{"name":"{name}","namespace":"default","uid":"u-{name}","resourceVersion":"{version}"}},"data":17}}"#
+    )
+}
+
+pub fn event(kind: &str, object: &str) -> Piece {
+    line(format!(r#"{{"type":"{kind}","object":{object}}}"#))
+}
+
+pub fn added(name: &str, version: u64) -> Piece {
+    event("ADDED", &object(name, version))
+}
+
+pub fn modified(name: &str, version: u64) -> Piece {
+    event("MODIFIED", &object(name, version))
+}
+
+pub fn deleted(name: &str, version: u64) -> Piece {
+    event("DELETED", &object(name, version))
+}
+
+pub fn bookmark(version: &str) -> Piece {
+    event(
+        "BOOKMARK",
+        &format!(r#"{{"kind":"ConfigMap","apiVersion":"v1","metadata":{{"resourceVersion":"{version}"}}}}"#),
+    )
+}
+
+pub fn initial_end(version: &str) -> Piece {
+    event(
+        "BOOKMARK",
+        &format!(
+            r#"{{"kind":"ConfigMap","apiVersion":"v1","metadata":{{"resourceVersion":"{version}","annotations":{{"k8s.io/initial-events-end":"true"}}}}}}"#
+        ),
+    )
+}
+
+/// A request the server saw.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub at: Instant,
+    pub uri: String,
+    pub accept: String,
+    pub fresh: bool,
+}
+
+impl Seen {
+    pub fn is_watch(&self) -> bool {
+        self.uri.contains("watch=true")
+    }
+
+    pub fn param(&self, name: &str) -> Option<String> {
+        let query = self.uri.split_once('?')?.1;
+        query.split('&').find_map(|pair| {
+            let (key, value) = pair.split_once('=')?;
+            (key == name).then(|| value.to_owned())
+        })
+    }
+}
+
+type Handler = dyn FnMut(&Seen) -> Answer + Send;
+
+/// A server that answers as a closure says and remembers what it was asked.
+#[derive(Clone)]
+pub struct Server {
+    seen: Arc<Mutex<Vec<Seen>>>,
+    handler: Arc<Mutex<Box<Handler>>>,
+}
+
+impl Server {
+    pub fn new(handler: impl FnMut(&Seen) -> Answer + Send + 'static) -> Self {
+        Self {
+            seen: Arc::default(),
+            handler: Arc::new(Mutex::new(Box::new(handler))),
+        }
+    }
+
+    /// Lists and watches are answered from two scripts; the last answer of each is repeated.
+    pub fn script(lists: Vec<Answer>, watches: Vec<Answer>) -> Self {
+        let (mut lists, mut watches) = (VecDeque::from(lists), VecDeque::from(watches));
+        let next = |script: &mut VecDeque<Answer>| {
+            if script.len() > 1 {
+                script.pop_front().expect("the script has more than one answer")
+            } else {
+                script.front().cloned().unwrap_or(Answer::Never)
+            }
+        };
+        Self::new(move |seen| next(if seen.is_watch() { &mut watches } else { &mut lists }))
+    }
+
+    pub fn client(&self) -> Client {
+        let server = self.clone();
+        Client::new(
+            tower::service_fn(move |request: Request<Body>| {
+                let server = server.clone();
+                async move { server.answer(request.map(drop)).await }
+            }),
+            "default",
+        )
+    }
+
+    async fn answer(&self, request: Request<()>) -> Result<Response<Body2>, std::io::Error> {
+        let header = |name: &str| {
+            request
+                .headers()
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let seen = Seen {
+            at: Instant::now(),
+            uri: request.uri().to_string(),
+            accept: header("accept"),
+            fresh: header("connection") == "close",
+        };
+        self.seen.lock().unwrap().push(seen.clone());
+        let answer = (self.handler.lock().unwrap())(&seen);
+        match answer {
+            Answer::Never => std::future::pending().await,
+            Answer::Refuse => Err(std::io::Error::from(std::io::ErrorKind::ConnectionRefused)),
+            Answer::Respond {
+                status,
+                headers,
+                pieces,
+            } => {
+                let body = stream::iter(pieces).then(|piece| async move {
+                    match piece {
+                        Piece::Bytes(bytes) => Some(Ok(bytes)),
+                        Piece::Pause(time) => {
+                            tokio::time::sleep(time).await;
+                            None
+                        }
+                        Piece::Hang => std::future::pending().await,
+                        Piece::Reset => Some(Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset))),
+                    }
+                });
+                let frames = body
+                    .filter_map(|piece| async move { piece.map(|piece| piece.map(http_body::Frame::data)) });
+                let mut response = Response::builder().status(status);
+                for (name, value) in headers {
+                    response = response.header(name, value);
+                }
+                let body: Body2 = StreamBody::new(frames.boxed());
+                Ok(response.body(body).expect("the headers are valid"))
+            }
+        }
+    }
+
+    pub fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    pub fn lists(&self) -> Vec<Seen> {
+        self.seen().into_iter().filter(|seen| !seen.is_watch()).collect()
+    }
+
+    pub fn watches(&self) -> Vec<Seen> {
+        self.seen().into_iter().filter(Seen::is_watch).collect()
+    }
+
+    /// The most requests in any 60 s.
+    pub fn busiest_minute(&self) -> usize {
+        let times: Vec<_> = self.seen().iter().map(|seen| seen.at).collect();
+        times
+            .iter()
+            .map(|start| {
+                times
+                    .iter()
+                    .filter(|at| **at >= *start && **at < *start + Duration::from_secs(60))
+                    .count()
+            })
+            .max()
+            .unwrap_or(0)
+    }
+}
+
+type Body2 = StreamBody<stream::BoxStream<'static, Result<http_body::Frame<Bytes>, std::io::Error>>>;
+
+/// What a store was told, and what it holds.
+#[derive(Default)]
+pub struct Book {
+    pub log: Vec<String>,
+    pub objects: BTreeMap<ObjectKey, Arc<ConfigMap>>,
+    pub version: ResourceVersion,
+    pub replaced: u32,
+    pub rewound: u32,
+    pub decoded: u32,
+}
+
+impl Book {
+    /// `name@version` of every object.
+    pub fn contents(&self) -> Vec<String> {
+        self.objects
+            .iter()
+            .map(|(key, object)| format!("{}@{}", key.name(), object.version()))
+            .collect()
+    }
+}
+
+/// A store that checks the contract of its caller at every step.
+#[derive(Clone, Default)]
+pub struct Checked(Arc<Mutex<Book>>);
+
+impl Checked {
+    pub fn contents(&self) -> Vec<String> {
+        self.0.lock().unwrap().contents()
+    }
+
+    pub fn log(&self) -> Vec<String> {
+        self.0.lock().unwrap().log.clone()
+    }
+
+    pub fn version(&self) -> String {
+        self.0.lock().unwrap().version.to_string()
+    }
+
+    pub fn replaced(&self) -> u32 {
+        self.0.lock().unwrap().replaced
+    }
+
+    pub fn rewound(&self) -> u32 {
+        self.0.lock().unwrap().rewound
+    }
+
+    fn upsert(&self, what: &str, entry: Entry<ConfigMap>) {
+        let mut book = self.0.lock().unwrap();
+        assert!(book.replaced > 0, "the first call is replace");
+        let version = entry.object.version();
+        let old = book.objects.insert(entry.key.clone(), Arc::clone(&entry.object));
+        assert_eq!(
+            old.is_some(),
+            what == "update",
+            "I4: {what} of {} fits what is held",
+            entry.key
+        );
+        if let Some(old) = old {
+            assert_eq!(old.uid(), entry.object.uid(), "P13: another uid is no update");
+            assert!(old.version() < version, "I4: {} goes forward", entry.key);
+        }
+        assert!(
+            entry.object.metadata.managed_fields.is_none(),
+            "managedFields are left out"
+        );
+        if version > book.version {
+            book.version = version.clone();
+        }
+        book.log.push(format!("{what} {}@{version}", entry.key.name()));
+    }
+}
+
+#[async_trait]
+impl ReflectorStore<ConfigMap> for Checked {
+    async fn replace(&self, replacement: Replacement<ConfigMap>) -> Result<(), Closed> {
+        let mut book = self.0.lock().unwrap();
+        if replacement.rewound {
+            book.rewound += 1;
+        } else {
+            assert!(
+                replacement.version >= book.version,
+                "I2: {:?} after {:?}",
+                replacement.version,
+                book.version
+            );
+        }
+        let mut objects = BTreeMap::new();
+        for entry in replacement.entries {
+            assert!(
+                objects.insert(entry.key.clone(), entry.object).is_none(),
+                "{} is listed once",
+                entry.key
+            );
+        }
+        for key in replacement.kept {
+            if let Some(kept) = book.objects.get(&key) {
+                objects.entry(key).or_insert_with(|| Arc::clone(kept));
+            }
+        }
+        book.log
+            .push(format!("replace {}@{}", objects.len(), replacement.version));
+        book.objects = objects;
+        book.version = replacement.version;
+        book.replaced += 1;
+        Ok(())
+    }
+
+    async fn add(&self, entry: Entry<ConfigMap>) -> Result<(), Closed> {
+        self.upsert("add", entry);
+        Ok(())
+    }
+
+    async fn update(&self, entry: Entry<ConfigMap>) -> Result<(), Closed> {
+        self.upsert("update", entry);
+        Ok(())
+    }
+
+    async fn delete(&self, tombstone: Tombstone<ConfigMap>) -> Result<(), Closed> {
+        let mut book = self.0.lock().unwrap();
+        let old = book.objects.remove(&tombstone.key);
+        let old = old.expect("only what is held is deleted");
+        if let Some(uid) = &tombstone.uid {
+            assert_eq!(old.uid(), Some(&**uid), "a tombstone names the uid held");
+        }
+        let mark = if tombstone.inferred { " inferred" } else { "" };
+        if tombstone.version > book.version {
+            book.version = tombstone.version.clone();
+        }
+        book.log.push(format!(
+            "delete {}@{}{mark}",
+            tombstone.key.name(),
+            tombstone.version
+        ));
+        Ok(())
+    }
+
+    async fn resync(&self, part: ResyncPart) -> Result<(), Closed> {
+        self.0
+            .lock()
+            .unwrap()
+            .log
+            .push(format!("resync {}/{}", part.part, part.of));
+        Ok(())
+    }
+
+    async fn bookmark(&self, version: ResourceVersion) -> Result<(), Closed> {
+        let mut book = self.0.lock().unwrap();
+        assert!(version > book.version, "I5: a bookmark goes forward");
+        book.log.push(format!("bookmark @{version}"));
+        book.version = version;
+        Ok(())
+    }
+
+    fn held(&self, key: KeyRef<'_>, uid: &str, version: &str) -> Option<Arc<ConfigMap>> {
+        let book = self.0.lock().unwrap();
+        let object = book.objects.get(&key.to_key())?;
+        (object.uid() == Some(uid) && object.resource_version() == Some(version)).then(|| Arc::clone(object))
+    }
+}
+
+/// A server, a store and a reflector between them.
+pub struct Rig {
+    pub server: Server,
+    pub store: Checked,
+    pub reflector: Reflector<ConfigMap>,
+    pub states: Arc<Mutex<Vec<String>>>,
+}
+
+impl Rig {
+    pub fn new(server: Server) -> Self {
+        Self::with(server, |source| source, |builder| builder)
+    }
+
+    /// A rig that lists in the plain way.
+    pub fn plain(server: Server) -> Self {
+        Self::with(server, ApiListWatch::no_streaming_lists, |builder| builder)
+    }
+
+    pub fn with(
+        server: Server,
+        source: impl FnOnce(ApiListWatch<ConfigMap>) -> ApiListWatch<ConfigMap>,
+        build: impl FnOnce(ReflectorBuilder<ConfigMap>) -> ReflectorBuilder<ConfigMap>,
+    ) -> Self {
+        let store = Checked::default();
+        let source = source(ApiListWatch::namespaced(server.client(), "default"));
+        let reflector = build(Reflector::builder(source, store.clone()).seed(7)).build();
+        Self {
+            server,
+            store,
+            reflector,
+            states: Arc::default(),
+        }
+    }
+
+    /// Lets everything run for so many simulated seconds, then stops it.
+    pub async fn run(&self, seconds: u64) {
+        let mut receiver = self.reflector.state();
+        let states = Arc::clone(&self.states);
+        let log = async move {
+            loop {
+                let state = receiver.borrow_and_update().clone();
+                let text = match state.reason() {
+                    Some(reason) => format!("{} {reason}", state.as_str()),
+                    None => state.as_str().to_owned(),
+                };
+                let mut states = states.lock().unwrap();
+                if states.last() != Some(&text) {
+                    states.push(text);
+                }
+                drop(states);
+                if receiver.changed().await.is_err() {
+                    break;
+                }
+            }
+        };
+        let shutdown = tokio::time::sleep(Duration::from_secs(seconds));
+        tokio::select! {
+            biased;
+            done = self.reflector.run(shutdown) => done.expect("nothing a server does ends a run"),
+            () = log => {}
+        }
+    }
+
+    pub fn states(&self) -> Vec<String> {
+        self.states.lock().unwrap().clone()
+    }
+}
