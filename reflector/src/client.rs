@@ -133,7 +133,8 @@ impl<K: Resource<DynamicType = ()> + Object + DeserializeOwned> ApiListWatch<K> 
 }
 
 impl ApiListWatch<DynamicObject> {
-    /// Every object of a kind known at run time.
+    /// Every object of a kind known at run time. Where the name of the kind is empty, every kind of object is taken;
+    /// rows of a table, statuses and bare metadata are not.
     #[must_use]
     pub fn dynamic(client: Client, resource: &ApiResource) -> Self {
         Self::with(client, None, resource)
@@ -483,8 +484,18 @@ impl<K: Object> Context<K> {
         if self.metadata_only {
             return !envelope.kind.is_empty() && envelope.kind != "PartialObjectMetadata";
         }
-        (!envelope.kind.is_empty() && *envelope.kind != *self.kind)
+        (!envelope.kind.is_empty() && !self.is_of_kind(&envelope.kind))
             || (!envelope.api_version.is_empty() && *envelope.api_version != *self.api_version)
+    }
+
+    /// Whether objects may call themselves `kind`. Where the name of the kind is not known, only what can be no
+    /// object is refused.
+    fn is_of_kind(&self, kind: &str) -> bool {
+        if self.kind.is_empty() {
+            !matches!(kind, "Table" | "Status" | "PartialObjectMetadata")
+        } else {
+            *kind == *self.kind
+        }
     }
 
     fn is_elsewhere(&self, envelope: &Envelope<'_>) -> bool {

@@ -90,7 +90,8 @@ impl<K: Object> ListBody<K> {
             return Err(self.malformed("the answer is a status"));
         }
         let partial = head.kind == "PartialObjectMetadataList";
-        let expected = head.kind.strip_suffix("List") == Some(&self.context.kind);
+        let kind = head.kind.strip_suffix("List");
+        let expected = kind.is_some_and(|kind| kind.is_empty() || self.context.is_of_kind(kind));
         let expected = expected || (partial && self.wants_metadata());
         if !head.kind.is_empty() && !expected {
             let message = format!(
