@@ -1,1 +1,15 @@
-//! The Kubernetes informer pipeline.
+#![doc = include_str!("../README.md")]
+
+pub mod informer;
+
+#[doc(inline)]
+pub use {
+    informer_controller as controller, informer_deltafifo as deltafifo, informer_reflector as reflector,
+    informer_store as store, informer_workqueue as workqueue,
+};
+
+pub use crate::{
+    informer::Informer,
+    store::{Cache, Change, ObjectKey},
+    workqueue::WorkQueue,
+};

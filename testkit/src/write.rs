@@ -17,7 +17,7 @@ mod json_error;
 mod name;
 mod scale;
 
-pub(crate) use body::{decode, parse_yaml, syntax_error};
+pub(crate) use body::{decode, syntax_error};
 pub(crate) use delete::{DeleteOptions, Deletion, delete};
 pub(crate) use name::{generate as generate_name, uid};
 pub(crate) use scale::{scale_of, scale_to_object};
