@@ -9,6 +9,7 @@ mod patch;
 mod schema;
 mod selector;
 mod status;
+mod table;
 mod write;
 
 pub use kind::Kind;

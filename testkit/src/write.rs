@@ -17,10 +17,10 @@ mod json_error;
 mod name;
 mod scale;
 
-pub(crate) use body::{decode, syntax_error};
+pub(crate) use body::{decode, parse_yaml, syntax_error};
 pub(crate) use delete::{DeleteOptions, Deletion, delete};
 pub(crate) use name::{generate as generate_name, uid};
-pub(crate) use scale::{scale_of, scale_to_object};
+pub(crate) use scale::{print_selector, scale_of, scale_to_object};
 
 /// What `fieldValidation=` asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
