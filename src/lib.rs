@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod informer;
+pub mod manager;
 
 #[doc(inline)]
 pub use {
@@ -10,6 +11,7 @@ pub use {
 
 pub use crate::{
     informer::Informer,
+    manager::Manager,
     store::{Cache, Change, ObjectKey},
     workqueue::WorkQueue,
 };
