@@ -1,16 +1,42 @@
-//! The `testkit` layer of the informer pipeline.
+#![doc = include_str!("../README.md")]
+#![allow(dead_code, unused_imports, reason = "the API machinery lands piece by piece")]
 
-#![allow(dead_code, unused_imports)]
-
+mod api;
+mod body;
+mod builder;
+mod clock;
 mod crd;
 mod discovery;
+mod faults;
+pub mod fixtures;
+pub mod generate;
 mod kind;
+mod listener;
 mod patch;
+mod replica;
+mod requests;
 mod schema;
 mod selector;
+mod server;
+mod service;
+mod state;
 mod status;
+mod storage;
 mod table;
+mod watches;
 mod write;
 
-pub use kind::Kind;
-pub use status::ApiError;
+pub use crate::{
+    body::Body,
+    builder::Builder,
+    faults::{Fault, Faults, Injected, On},
+    kind::Kind,
+    listener::Listener,
+    replica::Replica,
+    requests::{Request, Requests, Verb},
+    server::ApiServer,
+    service::ApiService,
+    status::ApiError,
+    storage::{Lag, Snapshot},
+    watches::Watches,
+};

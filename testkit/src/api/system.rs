@@ -1,0 +1,203 @@
+//! Everything that is not about objects: version, health, discovery, OpenAPI, metrics.
+
+use std::sync::{Arc, atomic::Ordering::Relaxed};
+
+use http::{HeaderValue, Method, StatusCode, header};
+use serde_json::json;
+
+use super::{Answer, Call, json_response, read::pretty, route::Route, text_response};
+use crate::{body::Body, discovery, state::Shared, status::ApiError};
+
+pub(crate) fn answer(shared: &Arc<Shared>, call: &Call, route: &Route) -> Answer {
+    if !matches!(call.method, Method::GET | Method::HEAD) {
+        return Err(match route {
+            Route::Unknown => ApiError::path_not_found(),
+            _ => ApiError::method_not_allowed(),
+        });
+    }
+    match route {
+        Route::Root => Ok(pretty(
+            call,
+            json_response(StatusCode::OK, Body::full(format!("{}\n", paths(shared)))),
+        )),
+        Route::Version => Ok(json_response(
+            StatusCode::OK,
+            Body::full(format!("{:#}", version())),
+        )),
+        Route::Health { endpoint, check } => health(call, endpoint, check.as_deref()),
+        Route::Metrics => Ok(text_response(StatusCode::OK, metrics(shared))),
+        Route::CoreVersions | Route::Groups | Route::Group(_) | Route::GroupVersion { .. } => {
+            discover(shared, call)
+        }
+        Route::OpenApiV3(_) | Route::OpenApiV2 | Route::Unknown | Route::Sim(_) | Route::Resource(_) => {
+            Err(ApiError::path_not_found())
+        }
+    }
+}
+
+fn discover(shared: &Shared, call: &Call) -> Answer {
+    let accept = call.header(&header::ACCEPT);
+    let host = call.header(&header::HOST);
+    let host = if host.is_empty() { "localhost" } else { host };
+    let document = discovery::document(&shared.lock().registry, &call.path, accept, host);
+    let document = document.ok_or_else(ApiError::path_not_found)?;
+    let known = call
+        .headers
+        .get(header::IF_NONE_MATCH)
+        .and_then(|value| value.to_str().ok());
+    let unchanged = known.is_some() && document.etag.as_deref() == known;
+    let mut response = json_response(StatusCode::OK, Body::full(document.body));
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static(document.content_type),
+    );
+    if let Some(etag) = document.etag.and_then(|etag| HeaderValue::from_str(&etag).ok()) {
+        headers.insert(header::ETAG, etag);
+        headers.insert(header::VARY, HeaderValue::from_static("Accept"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public"));
+    }
+    if unchanged {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        *response.body_mut() = Body::empty();
+        return Ok(response);
+    }
+    Ok(pretty(call, response))
+}
+
+fn version() -> serde_json::Value {
+    json!({
+        "major": "1",
+        "minor": "36",
+        "emulationMajor": "1",
+        "emulationMinor": "36",
+        "minCompatibilityMajor": "1",
+        "minCompatibilityMinor": "35",
+        "gitVersion": "v1.36.0-informer-testkit",
+        "gitCommit": "",
+        "gitTreeState": "clean",
+        "buildDate": "2026-01-01T00:00:00Z",
+        "goVersion": "none",
+        "compiler": "rustc",
+        "platform": format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
+    })
+}
+
+const CHECKS: [&str; 4] = ["ping", "log", "etcd", "informer-sync"];
+
+fn health(call: &Call, endpoint: &str, check: Option<&str>) -> Answer {
+    match check {
+        Some(check) if !CHECKS.contains(&check) => Err(ApiError::path_not_found()),
+        Some(_) => Ok(text_response(StatusCode::OK, "ok")),
+        None if call.query.get("verbose").is_some() => {
+            let lines: String = CHECKS.iter().map(|check| format!("[+]{check} ok\n")).collect();
+            Ok(text_response(
+                StatusCode::OK,
+                format!("{lines}{endpoint} check passed\n"),
+            ))
+        }
+        None => Ok(text_response(StatusCode::OK, "ok")),
+    }
+}
+
+fn paths(shared: &Shared) -> serde_json::Value {
+    let mut paths = vec!["/api".to_owned(), "/apis".to_owned()];
+    for (group, versions) in shared.lock().registry.groups() {
+        if !group.is_empty() {
+            paths.push(format!("/apis/{group}"));
+        }
+        paths.extend(versions.iter().map(|version| match group.as_str() {
+            "" => format!("/api/{version}"),
+            group => format!("/apis/{group}/{version}"),
+        }));
+    }
+    paths.extend(
+        [
+            "/healthz",
+            "/livez",
+            "/metrics",
+            "/openapi/v3",
+            "/readyz",
+            "/version",
+        ]
+        .map(str::to_owned),
+    );
+    paths.sort();
+    json!({ "paths": paths })
+}
+
+/// Counters in the Prometheus text format.
+fn metrics(shared: &Shared) -> String {
+    let mut out = String::new();
+    let mut line = |name: &str, help: &str, kind: &str, rows: Vec<(String, u64)>| {
+        out.push_str(&format!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
+        for (labels, value) in rows {
+            out.push_str(&format!("{name}{labels} {value}\n"));
+        }
+    };
+    let mut requests: std::collections::BTreeMap<String, u64> = std::collections::BTreeMap::new();
+    for request in shared.requests.all() {
+        let labels = format!(
+            "{{code=\"{}\",resource=\"{}\",verb=\"{}\"}}",
+            request.status, request.resource, request.verb
+        );
+        *requests.entry(labels).or_default() += 1;
+    }
+    line(
+        "apiserver_request_total",
+        "Requests still in the log.",
+        "counter",
+        requests.into_iter().collect(),
+    );
+    let watchers = shared.watchers.all();
+    let events = watchers.iter().map(|watcher| watcher.events.load(Relaxed)).sum();
+    line(
+        "apiserver_longrunning_requests",
+        "Open watches.",
+        "gauge",
+        vec![(String::new(), watchers.len() as u64)],
+    );
+    line(
+        "apiserver_watch_events_open",
+        "Events sent by open watches.",
+        "gauge",
+        vec![(String::new(), events)],
+    );
+    let (revision, objects) = {
+        let state = shared.lock();
+        let ids: std::collections::BTreeSet<String> = state
+            .registry
+            .kinds()
+            .iter()
+            .map(|kind| kind.storage.clone())
+            .collect();
+        let rows = ids
+            .into_iter()
+            .map(|id| (format!("{{resource=\"{id}\"}}"), state.storage.count(&id) as u64));
+        (
+            state.storage.revision(),
+            rows.filter(|(_, count)| *count > 0).collect(),
+        )
+    };
+    line("apiserver_storage_objects", "Stored objects.", "gauge", objects);
+    line(
+        "testkit_revision",
+        "The newest revision.",
+        "counter",
+        vec![(String::new(), revision)],
+    );
+    let panics = shared.panics.load(Relaxed);
+    line(
+        "apiserver_request_panics_total",
+        "Panics caught in handlers.",
+        "counter",
+        vec![(String::new(), panics)],
+    );
+    let faults = shared.faults.counts();
+    let rows = faults
+        .into_iter()
+        .map(|(name, count)| (format!("{{fault=\"{name}\"}}"), count))
+        .collect();
+    line("testkit_faults_total", "Faults that struck.", "counter", rows);
+    out
+}

@@ -1,0 +1,483 @@
+//! Create, update, patch and delete: the request's part. What becomes of the objects is decided in [`crate::write`].
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use serde_json::{Value, json};
+
+use super::{
+    Answer, Call,
+    encode::{Encoder, ListMeta, opening},
+    filter::Filter,
+    json_response,
+    negotiate::{self, Form, Shape},
+    params::ListOptions,
+    read::pretty,
+    route::ResourcePath,
+};
+use crate::{
+    body::Body,
+    kind::Kind,
+    patch::{self, Apply, PatchType},
+    state::{Shared, State},
+    status::{self, ApiError, Cause},
+    storage::{EventType, Key, Stored},
+    write::{self, DeleteOptions, Deletion, FieldValidation, Target, Updated, WriteContext},
+};
+
+/// Creates an object, or what a subresource stands for.
+pub(crate) fn create(shared: &Shared, call: &Call, kind: &Arc<Kind>, path: &ResourcePath) -> Answer {
+    if path.subresource.is_some() {
+        return Err(ApiError::resource_not_found());
+    }
+    if !kind.allows("create") || (kind.namespaced && path.namespace.is_none()) {
+        return Err(ApiError::method_not_allowed());
+    }
+    let form = negotiate::form(&call.headers, Shape::Object)?;
+    let dry_run = dry_run(call, "CreateOptions")?;
+    let mut state = shared.lock();
+    let mut rng = state.rng.fork();
+    let mut ctx = context(shared, call, &mut rng, "CreateOptions")?;
+    let object = write::decode(kind, call.header(&header::CONTENT_TYPE), &call.body, &mut ctx)?;
+    let stored = create_object(
+        &mut state,
+        kind,
+        path.namespace.as_deref(),
+        object,
+        &mut ctx,
+        dry_run,
+    )?;
+    let warnings = std::mem::take(&mut ctx.warnings);
+    drop(state);
+    Ok(object_response(
+        call,
+        kind,
+        form,
+        StatusCode::CREATED,
+        &stored,
+        &warnings,
+    ))
+}
+
+/// Creates an object in the locked state. Names made from a base are tried again when taken.
+pub(crate) fn create_object(
+    state: &mut State,
+    kind: &Arc<Kind>,
+    namespace: Option<&str>,
+    object: Value,
+    ctx: &mut WriteContext<'_>,
+    dry_run: bool,
+) -> Result<Stored, ApiError> {
+    let named = object
+        .pointer("/metadata/name")
+        .and_then(Value::as_str)
+        .is_some_and(|name| !name.is_empty());
+    let tries = if named { 1 } else { NAME_TRIES };
+    for attempt in 1..=tries {
+        let object = write::create(kind, namespace, object.clone(), ctx)?;
+        let key = crate::storage::key_of(&object);
+        if let Some(namespace) = namespace {
+            check_namespace(state, kind, namespace, &key.1)?;
+        }
+        let Some(taken) = state.storage.get(&kind.storage, &key) else {
+            if dry_run {
+                return Ok(loose(kind, &object));
+            }
+            return Ok(Stored::clone(&state.put(kind, object)));
+        };
+        if attempt == tries {
+            let deleting = taken.value().pointer("/metadata/deletionTimestamp").is_some();
+            let error = ApiError::already_exists(kind, &key.1, deleting);
+            return Err(if named { error } else { error.with_retry_after(1) });
+        }
+    }
+    unreachable!("the last attempt returns")
+}
+
+const NAME_TRIES: usize = 8;
+
+fn check_namespace(state: &State, kind: &Kind, namespace: &str, name: &str) -> Result<(), ApiError> {
+    let Some(namespaces) = state.registry.lookup("", "v1", "namespaces") else {
+        return Ok(());
+    };
+    let key: Key = ("".into(), namespace.into());
+    let Some(found) = state.storage.get(&namespaces.storage, &key) else {
+        return Err(ApiError::not_found(namespaces, namespace));
+    };
+    let terminating = found
+        .fields
+        .get("status.phase")
+        .is_some_and(|phase| phase == "Terminating");
+    if terminating {
+        Err(ApiError::namespace_terminating(kind, name, namespace))
+    } else {
+        Ok(())
+    }
+}
+
+/// Replaces an object, its status, its scale, or a namespace's finalizers.
+pub(crate) fn update(shared: &Shared, call: &Call, kind: &Arc<Kind>, path: &ResourcePath) -> Answer {
+    let target = target(kind, path, "update")?;
+    let form = negotiate::form(&call.headers, Shape::Object)?;
+    let dry_run = dry_run(call, "UpdateOptions")?;
+    let mut state = shared.lock();
+    let mut rng = state.rng.fork();
+    let mut ctx = context(shared, call, &mut rng, "UpdateOptions")?;
+    let key = key(path);
+    let scale = target == Target::Scale;
+    let body = if scale {
+        parse(&call.body)?
+    } else {
+        write::decode(kind, call.header(&header::CONTENT_TYPE), &call.body, &mut ctx)?
+    };
+    let current = state
+        .storage
+        .get(&kind.storage, &key)
+        .ok_or_else(|| ApiError::not_found(kind, &key.1))?;
+    let current = as_served(kind, current.value());
+    let object = if scale {
+        write::scale_to_object(kind, &current, &body)?
+    } else {
+        body
+    };
+    let updated = write::update(kind, target, &key.1, &current, object, &mut ctx)?;
+    let stored = commit(&mut state, kind, &key, updated, dry_run);
+    let warnings = std::mem::take(&mut ctx.warnings);
+    drop(state);
+    if scale {
+        return scale_response(call, kind, &stored);
+    }
+    Ok(object_response(
+        call,
+        kind,
+        form,
+        StatusCode::OK,
+        &stored,
+        &warnings,
+    ))
+}
+
+/// Changes parts of an object; server-side apply may create it.
+pub(crate) fn patch(shared: &Shared, call: &Call, kind: &Arc<Kind>, path: &ResourcePath) -> Answer {
+    let target = target(kind, path, "patch")?;
+    let form = negotiate::form(&call.headers, Shape::Object)?;
+    let patch_type = PatchType::parse(kind, call.header(&header::CONTENT_TYPE))?;
+    check_patch_options(call, patch_type)?;
+    let dry_run = dry_run(call, "PatchOptions")?;
+    let mut state = shared.lock();
+    let mut rng = state.rng.fork();
+    let mut ctx = context(shared, call, &mut rng, "PatchOptions")?;
+    let key = key(path);
+    let config = if patch_type == PatchType::Apply {
+        Some(write::parse_yaml(&call.body)?)
+    } else {
+        None
+    };
+    let force = call.query.flag("force");
+    let apply = config.as_ref().map(|config| Apply {
+        config,
+        target,
+        force,
+    });
+    let Some(current) = state.storage.get(&kind.storage, &key).cloned() else {
+        let Some(apply) = apply.filter(|_| target == Target::Main) else {
+            return Err(ApiError::not_found(kind, &key.1));
+        };
+        let mut object = patch::server_side(kind, None, &apply, &mut ctx)?;
+        if object["metadata"]["name"].is_null() {
+            object["metadata"]["name"] = json!(&*key.1);
+        }
+        let stored = create_object(
+            &mut state,
+            kind,
+            path.namespace.as_deref(),
+            object,
+            &mut ctx,
+            dry_run,
+        )?;
+        return Ok(object_response(
+            call,
+            kind,
+            form,
+            StatusCode::CREATED,
+            &stored,
+            &ctx.warnings,
+        ));
+    };
+    let current = as_served(kind, current.value());
+    let object = match &apply {
+        Some(apply) => patch::server_side(kind, Some(&current), apply, &mut ctx)?,
+        None if target == Target::Scale => {
+            let scale = write::scale_of(kind, &current).ok_or_else(ApiError::resource_not_found)?;
+            let patched = patch::apply(kind, patch_type, &scale, &call.body)?;
+            write::scale_to_object(kind, &current, &patched)?
+        }
+        None => patch::apply(kind, patch_type, &current, &call.body)?,
+    };
+    let updated = write::update(kind, target, &key.1, &current, object, &mut ctx)?;
+    let stored = commit(&mut state, kind, &key, updated, dry_run);
+    let warnings = std::mem::take(&mut ctx.warnings);
+    drop(state);
+    if target == Target::Scale {
+        return scale_response(call, kind, &stored);
+    }
+    Ok(object_response(
+        call,
+        kind,
+        form,
+        StatusCode::OK,
+        &stored,
+        &warnings,
+    ))
+}
+
+/// Deletes an object, or marks it for deletion.
+pub(crate) fn delete(shared: &Shared, call: &Call, kind: &Arc<Kind>, path: &ResourcePath) -> Answer {
+    if path.subresource.is_some() {
+        return Err(ApiError::method_not_allowed());
+    }
+    if !kind.allows("delete") {
+        return Err(ApiError::method_not_allowed());
+    }
+    let form = negotiate::form(&call.headers, Shape::Object)?;
+    let options = delete_options(call)?;
+    let mut state = shared.lock();
+    let mut rng = state.rng.fork();
+    let mut ctx = context(shared, call, &mut rng, "DeleteOptions")?;
+    let key = key(path);
+    let (stored, removed) = delete_object(&mut state, kind, &key, &options, &mut ctx)?;
+    drop(state);
+    if removed && !kind.is_pod() && !kind.is_core("Namespace") {
+        let body = status::deleted(kind, &stored.name, &stored.uid);
+        return Ok(json_response(StatusCode::OK, Body::full(body)));
+    }
+    Ok(object_response(call, kind, form, StatusCode::OK, &stored, &[]))
+}
+
+/// Deletes an object in the locked state. Returns its last state, and whether it is gone.
+pub(crate) fn delete_object(
+    state: &mut State,
+    kind: &Arc<Kind>,
+    key: &Key,
+    options: &DeleteOptions,
+    ctx: &mut WriteContext<'_>,
+) -> Result<(Arc<Stored>, bool), ApiError> {
+    let current = state.storage.get(&kind.storage, key).cloned();
+    let current = current.ok_or_else(|| ApiError::not_found(kind, &key.1))?;
+    let object = as_served(kind, current.value());
+    Ok(match write::delete(kind, &object, options, ctx)? {
+        Deletion::Unchanged => (current, false),
+        Deletion::Marked(object) if options.dry_run => (Arc::new(loose(kind, &object)), false),
+        Deletion::Removed(object) if options.dry_run => (Arc::new(loose(kind, &object)), true),
+        Deletion::Marked(object) => (state.put(kind, object), false),
+        Deletion::Removed(object) => (state.remove(kind, object).unwrap_or(current), true),
+    })
+}
+
+/// Deletes every object that the selectors pick.
+pub(crate) fn delete_collection(
+    shared: &Shared,
+    call: &Call,
+    kind: &Arc<Kind>,
+    path: &ResourcePath,
+) -> Answer {
+    if !kind.allows("deletecollection") || (kind.namespaced && path.namespace.is_none()) {
+        return Err(ApiError::method_not_allowed());
+    }
+    let form = negotiate::form(&call.headers, Shape::List)?;
+    let list = ListOptions::parse(&call.query, false, shared.config.watch_list)?;
+    let filter = Filter::parse(kind, path.namespace.as_deref(), None, &list)?;
+    let options = delete_options(call)?;
+    let mut state = shared.lock();
+    let mut rng = state.rng.fork();
+    let mut ctx = context(shared, call, &mut rng, "DeleteOptions")?;
+    let head = state.storage.revision();
+    let page = state
+        .storage
+        .page(
+            &kind.storage,
+            head,
+            filter.namespace(),
+            None,
+            list.limit,
+            |stored| filter.matches(stored),
+        )
+        .map_err(|_| ApiError::internal("the newest state is always there"))?;
+    let mut gone = Vec::with_capacity(page.items.len());
+    for item in &page.items {
+        gone.push(delete_object(&mut state, kind, &item.key(), &options, &mut ctx)?.0);
+    }
+    let version = state.storage.revision().to_string();
+    drop(state);
+    let encoder = Encoder::new(kind, form);
+    let body = encoder.list(
+        &gone,
+        &ListMeta {
+            version: &version,
+            ..ListMeta::default()
+        },
+    );
+    Ok(pretty(call, json_response(StatusCode::OK, Body::pieces(body))))
+}
+
+/// Stores what an update came to. The answer is the object as the client shall see it.
+pub(crate) fn commit(
+    state: &mut State,
+    kind: &Arc<Kind>,
+    key: &Key,
+    updated: Updated,
+    dry_run: bool,
+) -> Stored {
+    match updated {
+        Updated::Unchanged => match state.storage.get(&kind.storage, key) {
+            Some(stored) => Stored::clone(stored),
+            None => loose(kind, &json!({})),
+        },
+        Updated::Changed(object) | Updated::Removed(object) if dry_run => loose(kind, &object),
+        Updated::Changed(object) => Stored::clone(&state.put(kind, object)),
+        Updated::Removed(object) => {
+            let last = loose(kind, &object);
+            state.remove(kind, object);
+            last
+        }
+    }
+}
+
+/// An object that is answered but not stored, at whatever version it carries.
+fn loose(kind: &Kind, object: &Value) -> Stored {
+    let version = object
+        .pointer("/metadata/resourceVersion")
+        .and_then(Value::as_str);
+    let version = version.and_then(|text| text.parse().ok()).unwrap_or_default();
+    Stored::encode(
+        object,
+        version,
+        &opening(kind),
+        EventType::Modified,
+        std::collections::BTreeMap::new(),
+    )
+}
+
+/// A stored object in the version a kind serves.
+pub(crate) fn as_served(kind: &Kind, mut object: Value) -> Value {
+    object["apiVersion"] = kind.api_version().into();
+    object["kind"] = kind.kind.clone().into();
+    object
+}
+
+fn target(kind: &Kind, path: &ResourcePath, verb: &str) -> Result<Target, ApiError> {
+    let Some(name) = path.subresource.as_deref() else {
+        return if kind.allows(verb) {
+            Ok(Target::Main)
+        } else {
+            Err(ApiError::method_not_allowed())
+        };
+    };
+    let subresource = kind.subresource(name).ok_or_else(ApiError::resource_not_found)?;
+    if !subresource.verbs.contains(&verb) {
+        return Err(ApiError::method_not_allowed());
+    }
+    match name {
+        "status" => Ok(Target::Status),
+        "scale" => Ok(Target::Scale),
+        "finalize" => Ok(Target::Finalize),
+        _ => Err(ApiError::method_not_allowed()),
+    }
+}
+
+fn context<'a>(
+    shared: &Shared,
+    call: &Call,
+    rng: &'a mut fastrand::Rng,
+    options: &str,
+) -> Result<WriteContext<'a>, ApiError> {
+    let manager = match call.query.non_empty("fieldManager") {
+        Some(manager) => manager.to_owned(),
+        None => write::manager_of(call.header(&header::USER_AGENT)),
+    };
+    Ok(WriteContext {
+        now: shared.clock.timestamp(),
+        rng,
+        manager,
+        validation: FieldValidation::parse(call.query.get("fieldValidation").unwrap_or_default(), options)?,
+        track_updates: shared.config.managed_fields,
+        warnings: Vec::new(),
+    })
+}
+
+fn dry_run(call: &Call, options: &str) -> Result<bool, ApiError> {
+    let asked: Vec<&str> = call.query.all("dryRun").collect();
+    if asked.iter().any(|word| *word != "All") {
+        let cause = Cause::not_supported("dryRun", &json!(asked), &["All"]);
+        return Err(ApiError::invalid_options(options, vec![cause]));
+    }
+    Ok(!asked.is_empty())
+}
+
+fn check_patch_options(call: &Call, patch_type: PatchType) -> Result<(), ApiError> {
+    let mut causes = Vec::new();
+    if patch_type == PatchType::Apply {
+        if call.query.non_empty("fieldManager").is_none() {
+            causes.push(Cause::required("fieldManager", "is required for apply patch"));
+        }
+    } else if call.query.get("force").is_some() {
+        causes.push(Cause::forbidden(
+            "force",
+            "may not be specified for non-apply patch",
+        ));
+    }
+    if causes.is_empty() {
+        Ok(())
+    } else {
+        Err(ApiError::invalid_options("PatchOptions", causes))
+    }
+}
+
+fn delete_options(call: &Call) -> Result<DeleteOptions, ApiError> {
+    let pairs = call
+        .query
+        .pairs()
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()));
+    DeleteOptions::parse(&call.body, pairs)
+}
+
+fn parse(body: &[u8]) -> Result<Value, ApiError> {
+    serde_json::from_slice(body).map_err(|_| ApiError::bad_request(write::syntax_error(body)))
+}
+
+fn key(path: &ResourcePath) -> Key {
+    (
+        path.namespace.as_deref().unwrap_or_default().into(),
+        path.name.as_deref().unwrap_or_default().into(),
+    )
+}
+
+fn object_response(
+    call: &Call,
+    kind: &Arc<Kind>,
+    form: Form,
+    status: StatusCode,
+    stored: &Stored,
+    warnings: &[String],
+) -> Response<Body> {
+    let mut body = Encoder::new(kind, form).object(stored);
+    body.push_back(Bytes::from_static(b"\n"));
+    let mut response = json_response(status, Body::pieces(body));
+    for warning in warnings {
+        let quoted = warning.replace('\\', "\\\\").replace('"', "\\\"");
+        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
+            response.headers_mut().append(header::WARNING, value);
+        }
+    }
+    pretty(call, response)
+}
+
+fn scale_response(call: &Call, kind: &Kind, stored: &Stored) -> Answer {
+    let scale = write::scale_of(kind, &stored.value()).ok_or_else(ApiError::resource_not_found)?;
+    Ok(pretty(
+        call,
+        json_response(StatusCode::OK, Body::full(format!("{scale}\n"))),
+    ))
+}

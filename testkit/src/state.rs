@@ -1,0 +1,164 @@
+//! What every part of a server shares.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize},
+    },
+    time::Duration,
+};
+
+use serde_json::Value;
+use tokio::sync::watch;
+
+use crate::{
+    api::{encode::opening, watchers::Watchers},
+    clock::{self, Clock},
+    faults,
+    kind::{Kind, Registry},
+    requests::Requests,
+    selector::field_value,
+    storage::{KindId, Storage, Stored},
+};
+
+/// Options of a server; [`Builder`](crate::Builder) sets them.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) bookmark_every: Duration,
+    pub(crate) watch_list: bool,
+    /// Events a watcher may fall behind before it is cut off.
+    pub(crate) watch_queue: usize,
+    pub(crate) watch_gzip: bool,
+    pub(crate) version_wait: Duration,
+    pub(crate) managed_fields: bool,
+    pub(crate) sim: bool,
+    pub(crate) body_limit: usize,
+}
+
+/// The server behind its handles.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) clock: Clock,
+    pub(crate) faults: Arc<faults::Table>,
+    pub(crate) requests: Requests,
+    pub(crate) watchers: Watchers,
+    pub(crate) panics: AtomicU64,
+    pub(crate) next_replica: AtomicUsize,
+    state: Mutex<State>,
+}
+
+/// What changes, under one lock that is never held across an await.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) storage: Storage,
+    pub(crate) registry: Registry,
+    pub(crate) rng: fastrand::Rng,
+    signals: HashMap<KindId, watch::Sender<u64>>,
+}
+
+impl Shared {
+    pub(crate) fn new(config: Config, clock: Clock, storage: Storage, registry: Registry, seed: u64) -> Self {
+        let rng = fastrand::Rng::with_seed(seed);
+        Self {
+            config,
+            clock,
+            faults: Arc::default(),
+            requests: Requests::default(),
+            watchers: Watchers::default(),
+            panics: AtomicU64::new(0),
+            next_replica: AtomicUsize::new(0),
+            state: Mutex::new(State {
+                storage,
+                registry,
+                rng,
+                signals: HashMap::new(),
+            }),
+        }
+    }
+
+    /// A panic in a handler is reported as a 500; the state it left is whole, since writes commit in one step.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Writes an object of a kind and wakes its watchers.
+    pub(crate) fn put(&mut self, kind: &Kind, object: Value) -> Arc<Stored> {
+        let id = storage_id(kind);
+        let (object, fields) = self.to_stored_version(kind, object);
+        let opening = opening(&self.storage_kind(kind));
+        let stored = self.storage.put(&id, &opening, object, fields, clock::now());
+        self.wake(&id);
+        stored
+    }
+
+    /// Removes an object of a kind, `last` being its final state, and wakes its watchers.
+    pub(crate) fn remove(&mut self, kind: &Kind, last: Value) -> Option<Arc<Stored>> {
+        let id = storage_id(kind);
+        let (last, fields) = self.to_stored_version(kind, last);
+        let opening = opening(&self.storage_kind(kind));
+        let removed = self.storage.remove(&id, &opening, last, fields, clock::now());
+        self.wake(&id);
+        removed
+    }
+
+    /// The kind in the version its objects are stored in.
+    pub(crate) fn storage_kind(&self, kind: &Kind) -> Arc<Kind> {
+        let same_table = |other: &&Arc<Kind>| {
+            other.storage == kind.storage
+                && other.version == kind.storage_version
+                && other.resource() == kind.storage
+        };
+        self.registry
+            .kinds()
+            .iter()
+            .find(same_table)
+            .cloned()
+            .unwrap_or_else(|| Arc::new(kind.clone()))
+    }
+
+    fn to_stored_version(&self, kind: &Kind, mut object: Value) -> (Value, BTreeMap<String, String>) {
+        let stored_as = self.storage_kind(kind);
+        object["apiVersion"] = stored_as.api_version().into();
+        object["kind"] = stored_as.kind.clone().into();
+        let fields = selectable_fields(kind)
+            .map(|field| (field.to_owned(), field_value(kind, &object, field).into_owned()))
+            .collect();
+        (object, fields)
+    }
+
+    /// Wakes whoever watches this kind.
+    pub(crate) fn wake(&self, id: &str) {
+        if let Some(signal) = self.signals.get(id) {
+            signal.send_replace(self.storage.revision());
+        }
+    }
+
+    /// Wakes every watcher.
+    pub(crate) fn wake_all(&self) {
+        self.signals.values().for_each(|signal| {
+            signal.send_replace(self.storage.revision());
+        });
+    }
+
+    /// A signal for each write of a kind.
+    pub(crate) fn subscribe(&mut self, id: &KindId) -> watch::Receiver<u64> {
+        self.signals
+            .entry(Arc::clone(id))
+            .or_insert_with(|| watch::channel(0).0)
+            .subscribe()
+    }
+}
+
+/// The storage's name for a kind's objects.
+pub(crate) fn storage_id(kind: &Kind) -> KindId {
+    Arc::from(kind.storage.as_str())
+}
+
+fn selectable_fields(kind: &Kind) -> impl Iterator<Item = &str> {
+    let beyond = |field: &&str| !matches!(*field, "metadata.name" | "metadata.namespace");
+    kind.selectable_fields.iter().map(String::as_str).filter(beyond)
+}
