@@ -1,6 +1,8 @@
 //! [`Cache`]: the built-in store.
 
+mod as_store;
 mod builder;
+mod indexes;
 
 use std::{
     fmt,

@@ -8,14 +8,17 @@ mod change;
 mod delta;
 mod index;
 mod key;
+mod lister;
 mod log;
 mod object;
 mod persist;
 mod publish;
+mod query;
 mod seam;
 mod snapshot;
 mod state;
 mod stats;
+mod store;
 mod subscribe;
 mod sync;
 mod version;
@@ -26,12 +29,15 @@ pub use crate::{
     cache::{Cache, CacheBuilder, TimedOut},
     change::Change,
     delta::{Batch, Cause, Delta, Entry, Replacement, ResyncPart, Tombstone},
-    index::Index,
+    index::{Index, IndexHandle, Lookup, OrderedIndex},
     key::{KeyRef, ObjectKey, ParseKeyError},
+    lister::{Lister, NamespaceLister},
     object::{KeyError, Object, OwnerRef, Unkeyed},
+    query::{Query, QueryIter},
     seam::{Apply, Closed, ReflectorStore},
     snapshot::Snapshot,
     stats::Stats,
+    store::{Direct, IndexExists, Indexer, NoIndex, Store, TextValues},
     subscribe::Subscription,
     version::ResourceVersion,
 };

@@ -225,6 +225,11 @@ impl<K> State<K> {
         &self.indexes
     }
 
+    pub(crate) fn index(&self, id: u64) -> Option<&dyn Postings<K>> {
+        let found = self.indexes.iter().find(|postings| postings.id() == id)?;
+        Some(&**found)
+    }
+
     pub(crate) fn set_indexes(&mut self, indexes: Vec<Arc<dyn Postings<K>>>) {
         self.indexes = triomphe::Arc::new(indexes);
     }

@@ -2,15 +2,14 @@
 
 use std::{
     fmt,
-    hash::Hash,
     sync::{Arc, Mutex},
 };
 
 use super::{Alive, Cache, Inner};
 use crate::{
-    Index, KeyError, Object, ObjectKey, RelistOrder, UidChange, Unchanged,
+    IndexHandle, KeyError, Object, ObjectKey, RelistOrder, UidChange, Unchanged,
     apply::{KeyFunction, Rules},
-    index::Postings,
+    index::{Postings, sealed::Build},
     log::Log,
     publish::Publish,
     state::State,
@@ -60,8 +59,9 @@ impl<K: Object> CacheBuilder<K> {
     }
 
     /// Keeps an index from the start. Default: only that by namespace, which is built in.
-    pub fn index<V: Hash + Eq + Clone + Send + Sync + 'static>(mut self, index: &Index<K, V>) -> Self {
-        self.indexes.push(index.postings());
+    pub fn index(mut self, index: &impl IndexHandle<K>) -> Self {
+        let Build(postings) = index.build();
+        self.indexes.push(postings);
         self
     }
 

@@ -2,31 +2,31 @@
 
 use std::{
     any::Any,
-    borrow::Borrow,
-    hash::Hash,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
 
 use smallvec::SmallVec;
 
-use super::{Definition, hash_value};
-use crate::persist::{Shards, SlotSet};
+use super::Definition;
+use crate::persist::SlotSet;
 
 /// A change to one index, computed before anything is touched.
-pub(crate) type Edit = Box<dyn Any>;
+pub(crate) type Edit = Box<dyn Any + Send>;
 
 /// An index whatever the type of its values. Cloned with the state, in O(1).
 pub(crate) trait Postings<K>: Send + Sync {
     fn id(&self) -> u64;
     fn name(&self) -> &str;
+    /// The label whose values these are, if that is what they are.
+    fn label(&self) -> Option<&str>;
     fn fork(&self) -> Arc<dyn Postings<K>>;
     /// What changes when `slot` goes from `old` to `new`; `None` if nothing does.
     fn edit(&self, slot: u32, old: Option<&K>, new: Option<&K>) -> Option<Edit>;
     fn commit(&mut self, slot: u32, edit: Edit);
     fn quarantined(&self) -> &SlotSet;
-    /// Number of (value, slot) pairs, and bytes of heap.
-    fn size(&self) -> (usize, usize);
+    /// Number of values, of (value, slot) pairs, and bytes of heap.
+    fn size(&self) -> (usize, usize, usize);
     fn as_any(&self) -> &dyn Any;
 }
 
@@ -35,156 +35,43 @@ type Values<V> = SmallVec<[V; 2]>;
 struct ValueEdit<V> {
     gone: Values<V>,
     come: Values<V>,
+    /// Whether the slot must be searched for in all values.
+    purge: bool,
     quarantine: bool,
 }
 
-#[derive(Clone)]
-pub(crate) struct Bucket<V> {
-    hash: u64,
-    pub(crate) value: V,
-    pub(crate) slots: SlotSet,
+/// Value → slots, whatever the way values are found.
+pub(crate) trait Table<V>: Clone + Default + Send + Sync + 'static {
+    fn insert(&mut self, value: V, slot: u32);
+    fn remove(&mut self, value: &V, slot: u32);
+    /// Removes `slot` wherever it is.
+    fn purge(&mut self, slot: u32);
+    /// Number of values, of (value, slot) pairs, and bytes of heap.
+    fn size(&self) -> (usize, usize, usize);
 }
 
-/// Value → slots, without empty sets.
-pub(crate) struct ValueTable<V> {
-    buckets: Shards<triomphe::Arc<Bucket<V>>>,
-    entries: usize,
-}
-
-impl<V> Clone for ValueTable<V> {
-    fn clone(&self) -> Self {
-        Self {
-            buckets: self.buckets.clone(),
-            entries: self.entries,
-        }
-    }
-}
-
-impl<V> Default for ValueTable<V> {
-    fn default() -> Self {
-        Self {
-            buckets: Shards::default(),
-            entries: 0,
-        }
-    }
-}
-
-impl<V> ValueTable<V> {
-    pub(crate) fn find<Q>(&self, value: &Q) -> Option<&SlotSet>
-    where
-        V: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
-    {
-        let found = self
-            .buckets
-            .find(hash_value(value), |bucket| bucket.value.borrow() == value)?;
-        Some(&found.slots)
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Bucket<V>> {
-        self.buckets.iter().map(|bucket| &**bucket)
-    }
-
-    /// Number of (value, slot) pairs, and bytes of heap.
-    pub(crate) fn size(&self) -> (usize, usize) {
-        let sets: usize = self
-            .iter()
-            .map(|bucket| size_of::<Bucket<V>>() + 8 + bucket.slots.heap_bytes())
-            .sum();
-        (self.entries, self.buckets.heap_bytes() + sets)
-    }
-}
-
-impl<V: Clone> ValueTable<V> {
-    /// Adds `slot` to the set of `value`, which is made owned only if it is new.
-    pub(crate) fn insert<Q>(&mut self, value: &Q, slot: u32)
-    where
-        V: Borrow<Q> + for<'a> From<&'a Q>,
-        Q: Hash + Eq + ?Sized,
-    {
-        let hash = hash_value(value);
-        if !self.add_to(hash, value, slot) {
-            self.open(hash, V::from(value), slot);
-        }
-    }
-
-    pub(crate) fn insert_owned(&mut self, value: V, slot: u32)
-    where
-        V: Hash + Eq,
-    {
-        let hash = hash_value(&value);
-        if !self.add_to(hash, &value, slot) {
-            self.open(hash, value, slot);
-        }
-    }
-
-    /// Whether there is a set of `value`.
-    fn add_to<Q>(&mut self, hash: u64, value: &Q, slot: u32) -> bool
-    where
-        V: Borrow<Q>,
-        Q: Eq + ?Sized,
-    {
-        let Some(bucket) = self
-            .buckets
-            .find_mut(hash, |bucket| bucket.value.borrow() == value)
-        else {
-            return false;
-        };
-        let is_new = triomphe::Arc::make_mut(bucket).slots.insert(slot);
-        self.entries += usize::from(is_new);
-        true
-    }
-
-    fn open(&mut self, hash: u64, value: V, slot: u32) {
-        let mut slots = SlotSet::default();
-        slots.insert(slot);
-        let bucket = triomphe::Arc::new(Bucket { hash, value, slots });
-        self.buckets.insert_new(hash, bucket, |bucket| bucket.hash);
-        self.entries += 1;
-    }
-
-    pub(crate) fn remove<Q>(&mut self, value: &Q, slot: u32)
-    where
-        V: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
-    {
-        let hash = hash_value(value);
-        let Some(bucket) = self
-            .buckets
-            .find_mut(hash, |bucket| bucket.value.borrow() == value)
-        else {
-            return;
-        };
-        let bucket = triomphe::Arc::make_mut(bucket);
-        self.entries -= usize::from(bucket.slots.remove(slot));
-        if bucket.slots.is_empty() {
-            self.buckets.remove(hash, |bucket| bucket.value.borrow() == value);
-        }
-    }
-}
-
-/// An index by equality.
-pub(crate) struct HashPostings<K, V> {
+/// An index whose values are of one type.
+pub(crate) struct TypedPostings<K, V, T> {
     definition: Arc<Definition<K, V>>,
-    table: ValueTable<V>,
+    table: T,
     quarantined: SlotSet,
 }
 
-impl<K, V: Eq> HashPostings<K, V> {
+impl<K, V: Eq, T: Table<V>> TypedPostings<K, V, T> {
     pub(crate) fn new(definition: Arc<Definition<K, V>>) -> Self {
         Self {
             definition,
-            table: ValueTable::default(),
+            table: T::default(),
             quarantined: SlotSet::default(),
         }
     }
 
-    pub(crate) fn table(&self) -> &ValueTable<V> {
+    pub(crate) fn table(&self) -> &T {
         &self.table
     }
 
     /// The values of an object, or `None` if the function panicked.
-    fn values(&self, object: Option<&K>) -> Option<Values<V>> {
+    pub(super) fn values(&self, object: Option<&K>) -> Option<Values<V>> {
         let mut values = Values::new();
         let Some(object) = object else {
             return Some(values);
@@ -201,10 +88,11 @@ impl<K, V: Eq> HashPostings<K, V> {
     }
 }
 
-impl<K, V> Postings<K> for HashPostings<K, V>
+impl<K, V, T> Postings<K> for TypedPostings<K, V, T>
 where
     K: Send + Sync + 'static,
-    V: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Eq + Send + Sync + 'static,
+    T: Table<V>,
 {
     fn id(&self) -> u64 {
         self.definition.id
@@ -212,6 +100,10 @@ where
 
     fn name(&self) -> &str {
         &self.definition.name
+    }
+
+    fn label(&self) -> Option<&str> {
+        self.definition.label.as_deref()
     }
 
     fn fork(&self) -> Arc<dyn Postings<K>> {
@@ -225,7 +117,10 @@ where
     fn edit(&self, slot: u32, old: Option<&K>, new: Option<&K>) -> Option<Edit> {
         let was_quarantined = self.quarantined.contains(slot);
         let old = if was_quarantined { None } else { old };
-        let mut gone = self.values(old).unwrap_or_default();
+        let gone = self.values(old);
+        // A function that gives other answers than it gave leaves it to us to find what it said.
+        let purge = gone.is_none();
+        let mut gone = gone.unwrap_or_default();
         let come = self.values(new);
         let quarantine = come.is_none();
         let mut come = come.unwrap_or_default();
@@ -236,12 +131,13 @@ where
             }
             stays.is_none()
         });
-        if gone.is_empty() && come.is_empty() && quarantine == was_quarantined {
+        if gone.is_empty() && come.is_empty() && !purge && quarantine == was_quarantined {
             return None;
         }
         Some(Box::new(ValueEdit {
             gone,
             come,
+            purge,
             quarantine,
         }))
     }
@@ -250,11 +146,14 @@ where
         let Ok(edit) = edit.downcast::<ValueEdit<V>>() else {
             unreachable!("an edit is committed to the index that made it");
         };
+        if edit.purge {
+            self.table.purge(slot);
+        }
         for value in &edit.gone {
             self.table.remove(value, slot);
         }
         for value in edit.come {
-            self.table.insert_owned(value, slot);
+            self.table.insert(value, slot);
         }
         if edit.quarantine {
             self.quarantined.insert(slot);
@@ -267,7 +166,7 @@ where
         &self.quarantined
     }
 
-    fn size(&self) -> (usize, usize) {
+    fn size(&self) -> (usize, usize, usize) {
         self.table.size()
     }
 
