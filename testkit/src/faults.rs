@@ -15,7 +15,7 @@ use std::{
 
 pub(crate) use self::body::damage;
 pub use self::{matcher::On, op::Fault};
-use crate::requests::Request;
+use crate::{requests::Request, server::ApiServer, status::ApiError};
 
 /// A rule in force: a fault, when it strikes and how often it did.
 #[derive(Debug)]
@@ -150,6 +150,25 @@ impl Faults {
     /// While on, new connections are closed at once; in-process requests fail with the same error kind.
     pub fn refuse_connections(&self, on: bool) {
         self.table.refusing.store(on, Relaxed);
+    }
+
+    /// Deletes an object so that no watch can tell: open watches of the resource break first, and history is
+    /// forgotten after. Only a new list shows it.
+    ///
+    /// # Errors
+    /// What the API answers: not found.
+    pub fn lose_delete(
+        &self,
+        server: &ApiServer,
+        resource: &str,
+        namespace: &str,
+        name: &str,
+    ) -> Result<(), ApiError> {
+        server.watches().of(resource).reset();
+        server.delete(resource, namespace, name)?;
+        server.compact();
+        self.table.count("loseDelete");
+        Ok(())
     }
 
     /// How often each fault struck so far, by [`Fault::name`].

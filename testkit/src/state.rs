@@ -15,11 +15,12 @@ use tokio::sync::watch;
 use crate::{
     api::{encode::opening, watchers::Watchers},
     clock::{self, Clock},
-    faults,
+    crd, faults,
     kind::{Kind, Registry},
     requests::Requests,
     selector::field_value,
     storage::{KindId, Storage, Stored},
+    write::{FieldValidation, Updated, WriteContext},
 };
 
 /// Options of a server; [`Builder`](crate::Builder) sets them.
@@ -55,6 +56,7 @@ pub(crate) struct State {
     pub(crate) storage: Storage,
     pub(crate) registry: Registry,
     pub(crate) rng: fastrand::Rng,
+    clock: Clock,
     signals: HashMap<KindId, watch::Sender<u64>>,
 }
 
@@ -70,6 +72,7 @@ impl Shared {
             panics: AtomicU64::new(0),
             next_replica: AtomicUsize::new(0),
             state: Mutex::new(State {
+                clock,
                 storage,
                 registry,
                 rng,
@@ -92,6 +95,9 @@ impl State {
         let opening = opening(&self.storage_kind(kind));
         let stored = self.storage.put(&id, &opening, object, fields, clock::now());
         self.wake(&id);
+        if kind.is_crd() {
+            self.settle_definition(kind, &stored);
+        }
         stored
     }
 
@@ -100,9 +106,64 @@ impl State {
         let id = storage_id(kind);
         let (last, fields) = self.to_stored_version(kind, last);
         let opening = opening(&self.storage_kind(kind));
-        let removed = self.storage.remove(&id, &opening, last, fields, clock::now());
+        let removed = self.storage.remove(&id, &opening, last, fields, clock::now())?;
         self.wake(&id);
-        removed
+        if kind.is_crd() {
+            self.drop_definition(&removed.value());
+        }
+        Some(removed)
+    }
+
+    /// Serves what a definition defines, and writes into its status that it does.
+    fn settle_definition(&mut self, kind: &Kind, stored: &Stored) {
+        let mut definition = stored.value();
+        let mut rng = self.rng.fork();
+        let mut ctx = WriteContext {
+            now: self.clock.timestamp(),
+            rng: &mut rng,
+            manager: "kube-apiserver".to_owned(),
+            validation: FieldValidation::Ignore,
+            track_updates: false,
+            warnings: Vec::new(),
+        };
+        if let Ok(Updated::Changed(established)) = crd::establish(kind, &self.registry, &definition, &mut ctx)
+        {
+            let id = storage_id(kind);
+            let stored = self
+                .storage
+                .put(&id, &opening(kind), established, BTreeMap::new(), clock::now());
+            self.wake(&id);
+            definition = stored.value();
+        }
+        if !crd::is_established(&definition) {
+            return;
+        }
+        let (group, plural) = crd::resource(&definition);
+        self.registry.unregister(group, plural);
+        for served in crd::kinds(&definition) {
+            let served = self.registry.register(served);
+            self.storage.set_closed(&storage_id(&served), false);
+        }
+    }
+
+    /// Deletes the objects of a definition that is gone, and ends the watches on them.
+    fn drop_definition(&mut self, definition: &Value) {
+        let (group, plural) = crd::resource(definition);
+        let Some(kind) = self.registry.unregister(group, plural).into_iter().next() else {
+            return;
+        };
+        let id = storage_id(&kind);
+        let head = self.storage.revision();
+        let Ok(page) = self.storage.page(&id, head, None, None, None, |_| true) else {
+            return;
+        };
+        let opening = opening(&kind);
+        for stored in page.items {
+            self.storage
+                .remove(&id, &opening, stored.value(), stored.fields.clone(), clock::now());
+        }
+        self.storage.set_closed(&id, true);
+        self.wake(&id);
     }
 
     /// The kind in the version its objects are stored in.

@@ -170,9 +170,8 @@ impl Stream {
                 return Some(Ok(chunk));
             }
             match self.end {
-                Some(Ending::Clean) => {
-                    return None;
-                }
+                Some(Ending::Clean) if !self.held.is_empty() => self.pending.append(&mut self.held),
+                Some(Ending::Clean) => return None,
                 Some(Ending::Reset) => {
                     self.end = Some(Ending::Clean);
                     return Some(Err(io::ErrorKind::ConnectionReset.into()));
@@ -183,6 +182,9 @@ impl Stream {
                     continue;
                 }
                 None => {}
+            }
+            if !self.pending.is_empty() {
+                continue;
             }
             if !self.initial.is_empty() {
                 self.send_initial();

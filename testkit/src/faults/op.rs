@@ -122,7 +122,7 @@ pub enum Fault {
     DropEvent,
     /// Sends an event twice.
     DuplicateEvent,
-    /// Sends an event after the next one.
+    /// Sends an event after the next one; bookmarks in between overtake it too.
     ReorderEvent,
     /// Cuts an event's line in half, then goes on with the next line.
     TruncateLine,
