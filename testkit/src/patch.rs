@@ -134,3 +134,6 @@ fn json_patch(current: &Value, body: &[u8]) -> Result<Value, ApiError> {
         Err(ApiError::unprocessable_patch())
     }
 }
+
+#[cfg(test)]
+mod tests;

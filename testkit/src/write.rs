@@ -17,7 +17,7 @@ mod json_error;
 mod name;
 mod scale;
 
-pub(crate) use body::{decode, parse_yaml, syntax_error};
+pub(crate) use body::{check, decode, parse_yaml, syntax_error};
 pub(crate) use delete::{DeleteOptions, Deletion, delete};
 pub(crate) use name::{generate as generate_name, uid};
 pub(crate) use scale::{print_selector, scale_of, scale_to_object};
@@ -63,7 +63,8 @@ pub(crate) struct WriteContext<'a> {
     pub(crate) now: Timestamp,
     /// The source of uids and generated names.
     pub(crate) rng: &'a mut fastrand::Rng,
-    /// Who writes: `fieldManager=`, or the first part of the user agent.
+    /// Who writes: `fieldManager=`, or the first part of the user agent. Empty where the object's managed fields are
+    /// complete already: server-side apply takes the name when it has written them.
     pub(crate) manager: String,
     /// What unknown fields mean.
     pub(crate) validation: FieldValidation,

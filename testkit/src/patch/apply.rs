@@ -3,11 +3,11 @@
 use serde_json::{Map, Value};
 
 use super::fields::{FieldSet, compare, item_edge, stated};
-use super::managed::{Entry, Operation, read, strip, write};
+use super::managed::{Entry, Operation, read, record, strip};
 use super::shape::{ListShape, Place, over_skeleton, skeleton};
 use crate::kind::Kind;
 use crate::status::{ApiError, Cause};
-use crate::write::{Target, WriteContext};
+use crate::write::{self, Target, WriteContext};
 
 /// What to apply, and how.
 #[derive(Debug)]
@@ -20,7 +20,8 @@ pub(crate) struct Apply<'a> {
     pub(crate) force: bool,
 }
 
-/// What the object becomes by an apply, managed fields included. `current` is `None` where it does not exist yet; the
+/// What the object becomes by an apply, managed fields included; takes the manager's name out of the context, since
+/// nothing is left to record. `current` is `None` where it does not exist yet; the
 /// result is then a body for [`crate::write::create`].
 ///
 /// # Errors
@@ -31,7 +32,12 @@ pub(crate) fn apply(
     apply: &Apply<'_>,
     ctx: &mut WriteContext<'_>,
 ) -> Result<Value, ApiError> {
-    let config = apply.config;
+    let mut config = apply.config.clone();
+    write::check(kind, &mut config, ctx)?;
+    if let Some(schema) = &kind.schema {
+        schema.prune(&mut config);
+    }
+    let config = &config;
     let version = config
         .get("apiVersion")
         .and_then(Value::as_str)
@@ -49,6 +55,7 @@ pub(crate) fn apply(
         return Err(ApiError::bad_request("metadata.managedFields must be nil"));
     }
     let root = Place::root(kind);
+    let manager = std::mem::take(&mut ctx.manager);
     let mut own = stated(config, root);
     strip(kind, apply.target, &mut own);
 
@@ -59,10 +66,10 @@ pub(crate) fn apply(
 
     let mut entries = read(live.pointer("/metadata/managedFields"));
     let id = Entry {
-        manager: ctx.manager.clone(),
+        manager,
         operation: Operation::Apply,
         api_version: kind.api_version(),
-        time: Some(crate::write::stamp(ctx.now)),
+        time: Some(write::stamp(ctx.now)),
         subresource: apply.target.subresource().to_owned(),
         fields: own,
     };
@@ -107,7 +114,7 @@ pub(crate) fn apply(
     if !merged.get("metadata").is_some_and(Value::is_object) {
         merged["metadata"] = Value::Object(Map::new());
     }
-    write(&mut merged, entries);
+    record(&mut merged, entries);
     Ok(merged)
 }
 

@@ -92,7 +92,7 @@ pub(crate) fn read(list: Option<&Value>) -> Vec<Entry> {
 }
 
 /// Writes entries into an object, those without fields left out.
-pub(crate) fn write(object: &mut Value, mut entries: Vec<Entry>) {
+pub(crate) fn record(object: &mut Value, mut entries: Vec<Entry>) {
     entries.retain(|entry| !entry.fields.is_empty());
     entries.sort_by(|a, b| {
         let key = |e: &Entry| {
@@ -168,15 +168,11 @@ pub(crate) fn strip(kind: &Kind, target: Target, set: &mut FieldSet) {
 
 /// Records the fields of a new object as its creator's. `tracked` is what the creator sent as `managedFields`.
 pub(crate) fn on_create(kind: &Kind, object: &mut Value, tracked: Option<Value>, ctx: &mut WriteContext<'_>) {
-    if ctx.track_updates {
-        update(
-            kind,
-            Target::Main,
-            &skeleton(kind),
-            object,
-            read(tracked.as_ref()),
-            ctx,
-        );
+    let entries = read(tracked.as_ref());
+    if ctx.track_updates && !ctx.manager.is_empty() {
+        update(kind, Target::Main, &skeleton(kind), object, entries, ctx);
+    } else {
+        record(object, entries);
     }
 }
 
@@ -189,6 +185,10 @@ pub(crate) fn on_update(
     tracked: Option<Value>,
     ctx: &mut WriteContext<'_>,
 ) {
+    if ctx.manager.is_empty() {
+        record(object, read(tracked.as_ref()));
+        return;
+    }
     let stored = current.pointer("/metadata/managedFields");
     let sent = tracked.filter(|list| list.as_array().is_some_and(|list| !list.is_empty()));
     // One empty entry asks for a fresh start.
@@ -232,7 +232,7 @@ fn update(
         };
         add(&mut entries, own);
     }
-    write(object, entries);
+    record(object, entries);
 }
 
 /// Adds fields to their manager's entry, or makes one.

@@ -132,6 +132,22 @@ fn go_type(value: &Value) -> &'static str {
     }
 }
 
+/// Checks the types of an object's metadata and drops the fields its kind does not know, as [`decode`] does.
+///
+/// # Errors
+/// 400 for a wrong type, or for unknown fields where the request is strict.
+pub(crate) fn check(kind: &Kind, object: &mut Value, ctx: &mut WriteContext<'_>) -> Result<(), ApiError> {
+    let Some(fields) = object.as_object() else {
+        let found = go_type(object);
+        return Err(ApiError::bad_request(format!(
+            "error decoding YAML: error unmarshaling JSON: json: cannot unmarshal {found} into Go value of type \
+             map[string]interface {{}}"
+        )));
+    };
+    check_types(kind, fields)?;
+    unknown_fields(kind, object, ctx)
+}
+
 /// What `metadata` holds must have the right types, else nothing later could trust it.
 fn check_types(kind: &Kind, object: &Map<String, Value>) -> Result<(), ApiError> {
     let wrong = |path: &str, value: &Value, wanted: &str| {
