@@ -63,6 +63,8 @@ pub struct Machine<K> {
     resync_at: Option<(Instant, ResyncPart)>,
     audit_at: Option<Instant>,
     proved: Option<Instant>,
+    /// Lists after the first are delivered as single deltas: the store holds more than this machine's objects.
+    piecewise: bool,
 }
 
 /// What happens to a [`Machine`].
@@ -230,9 +232,18 @@ impl<K: Object> Machine<K> {
             resync_at: None,
             audit_at: None,
             proved: None,
+            piecewise: false,
             config,
             rng,
         }
+    }
+
+    /// Delivers every list after the first as single deltas, deletions first in key order: for a store that others
+    /// fill as well, where a replacement would take their objects away.
+    #[must_use]
+    pub fn piecewise(mut self) -> Self {
+        self.piecewise = true;
+        self
     }
 
     /// Takes an input at `now`.
@@ -552,7 +563,7 @@ impl<K: Object> Machine<K> {
         }
     }
 
-    /// A request that follows a success counts only while things fail: a long list in pages is no storm.
+    /// A page that follows another counts only while things fail: a long list is no storm.
     fn count_follower(&mut self, now: Instant) {
         if self.backoff.failures() > 0 {
             self.backoff.sent(now);

@@ -2,6 +2,7 @@
 
 mod builder;
 mod drive;
+mod merge;
 
 use std::{
     fmt,
@@ -56,17 +57,22 @@ struct Inner<K> {
     permits: ListPermits,
     seed: Mutex<fastrand::Rng>,
     state: watch::Sender<SyncState>,
-    shared: Mutex<Shared>,
+    parts: Mutex<Vec<Part>>,
+    /// The patience of a machine that has learned nothing yet.
+    patience: Duration,
     observer: Option<Observer>,
     running: tokio::sync::Mutex<()>,
 }
 
 type Observer = Box<dyn Fn(&QuarantineEvent) + Send + Sync>;
 
-/// What a running machine last told of itself.
-#[derive(Default)]
-struct Shared {
+/// What the machine of one source last told of itself.
+#[derive(Clone, Default)]
+struct Part {
+    state: Option<SyncState>,
     stats: Stats,
+    /// The counts of earlier runs.
+    before: Stats,
     version: ResourceVersion,
     proved: Option<Instant>,
     patience: Duration,
@@ -113,44 +119,68 @@ impl<K: Object> Reflector<K> {
     /// What it has done so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.shared(|shared| shared.stats.clone())
+        self.parts(|parts| {
+            let mut sum = Stats::default();
+            for part in parts {
+                sum.add(&part.before);
+                sum.add(&part.stats);
+            }
+            sum
+        })
     }
 
-    /// How far the history has been delivered to the store.
+    /// How far the history has been delivered to the store; of several sources, by the one furthest behind.
     #[must_use]
     pub fn resource_version(&self) -> ResourceVersion {
-        self.shared(|shared| shared.version.clone())
+        self.parts(oldest_version)
     }
 
     /// The objects in quarantine, in key order.
     #[must_use]
     pub fn quarantined(&self) -> Vec<Quarantined> {
-        self.shared(|shared| shared.quarantined.clone())
+        let mut all: Vec<Quarantined> =
+            self.parts(|parts| parts.iter().flat_map(|part| part.quarantined.clone()).collect());
+        all.sort_by(|a, b| a.key.cmp(&b.key));
+        all
     }
 
     /// How many objects the store was given and not told to delete.
     #[must_use]
     pub fn objects(&self) -> usize {
-        self.shared(|shared| shared.objects)
+        self.parts(|parts| parts.iter().map(|part| part.objects).sum())
     }
 
     /// How long ago the server last proved that what was delivered is current; `None` before the first list.
     #[must_use]
     pub fn age(&self) -> Option<Duration> {
-        self.shared(|shared| shared.proved).map(|proved| proved.elapsed())
+        let proved = self.parts(|parts| parts.iter().map(|part| part.proved).min());
+        proved.flatten().map(|proved| proved.elapsed())
     }
 
     /// Whether the store may be out of date: nothing listed yet, or the server silent for longer than it ever
     /// pauses. A server that sends no bookmarks proves nothing while nothing happens.
     #[must_use]
     pub fn is_stale(&self) -> bool {
-        let patience = self.shared(|shared| shared.patience);
-        self.age().is_none_or(|age| age > patience)
+        let patience = self.parts(|parts| parts.iter().map(|part| part.patience).max());
+        self.age()
+            .is_none_or(|age| age > patience.unwrap_or_default().max(self.inner.patience))
     }
 
-    fn shared<R>(&self, read: impl FnOnce(&Shared) -> R) -> R {
-        read(&self.inner.shared.lock().unwrap_or_else(PoisonError::into_inner))
+    fn parts<R>(&self, read: impl FnOnce(&[Part]) -> R) -> R {
+        read(&self.inner.parts.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+fn oldest_version(parts: &[Part]) -> ResourceVersion {
+    let mut versions = parts.iter().map(|part| &part.version);
+    let first = versions.next().cloned().unwrap_or_default();
+    versions.fold(first, |oldest, version| {
+        if *version < oldest {
+            version.clone()
+        } else {
+            oldest
+        }
+    })
 }
 
 impl<K> Clone for Reflector<K> {

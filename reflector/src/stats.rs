@@ -85,6 +85,24 @@ impl Stats {
         self.relists.iter().sum()
     }
 
+    /// Adds what another reflector has done.
+    pub(crate) fn add(&mut self, other: &Self) {
+        macro_rules! sum {
+            ($($field:ident)*) => {
+                $(self.$field += other.$field;)*
+            };
+        }
+        sum! {
+            lists pages watches streaming_lists streaming_list_fallbacks probes audits gets bytes items held events
+            bookmarks retries throttled short_watches quarantined released duplicates list_duplicates bad_versions
+            old_bookmarks unreadable unknown_deletes stale_answers rewinds watchdog_trips timeouts
+            audit_differences other_shard resync_parts
+        }
+        for (mine, theirs) in self.relists.iter_mut().zip(other.relists) {
+            *mine += theirs;
+        }
+    }
+
     pub(crate) fn count_relist(&mut self, reason: RelistReason) {
         self.relists[reason as usize] += 1;
     }

@@ -261,7 +261,8 @@ impl<K: Object> Machine<K> {
                 entry.cause = Cause::Repair;
             }
         }
-        self.index = run.index;
+        let first = !self.synced;
+        let held = std::mem::replace(&mut self.index, run.index);
         self.version = version.clone();
         self.floor = version.clone();
         self.bookmark = ResourceVersion::UNSET;
@@ -276,8 +277,12 @@ impl<K: Object> Machine<K> {
             tracing::info!(rv = %version, objects = self.index.len(), "synced");
         }
         self.proved = Some(now);
-        self.effects
-            .push_back(Effect::Deliver(Delta::Replaced(replacement)));
+        if self.piecewise && !first {
+            self.deliver_piecewise(replacement, &held);
+        } else {
+            self.effects
+                .push_back(Effect::Deliver(Delta::Replaced(replacement)));
+        }
         self.set_state(SyncState::Synced { version });
         if keep_watch {
             let mut watch = WatchRun::new(run.watch_timeout);
@@ -285,9 +290,39 @@ impl<K: Object> Machine<K> {
             watch.frame(now);
             self.phase = Phase::Watching(watch);
         } else {
-            self.count_follower(now);
+            self.backoff.sent(now);
             self.send_watch();
         }
+    }
+
+    /// Delivers what a list changed, one object at a time.
+    fn deliver_piecewise(&mut self, replacement: Replacement<K>, held: &Index) {
+        let Replacement {
+            entries,
+            version,
+            rewound,
+            cause,
+            ..
+        } = replacement;
+        let mut deltas = Vec::new();
+        for key in held.keys().filter(|key| self.index.get(key).is_none()) {
+            deltas.push(gone(key, cause));
+        }
+        deltas.sort_by(|a, b| a.key().cmp(&b.key()));
+        for entry in entries {
+            let entry = entry.cause(cause);
+            match (held.get(&entry.key), self.index.get(&entry.key)) {
+                (Some(old), Some(new)) if old == new => {}
+                (Some(old), Some(new)) if rewound || old.uid != new.uid => {
+                    deltas.push(gone(&entry.key, cause));
+                    deltas.push(Delta::Added(entry));
+                }
+                (Some(_), _) => deltas.push(Delta::Updated(entry)),
+                (None, _) => deltas.push(Delta::Added(entry)),
+            }
+        }
+        deltas.push(Delta::Bookmark(version));
+        self.effects.extend(deltas.into_iter().map(Effect::Deliver));
     }
 
     /// Puts the undecodable objects of a list into quarantine and lets the others out; returns the keys to keep.
@@ -494,10 +529,7 @@ impl<K: Object> Machine<K> {
     /// Removes `key` from the store, if it is held.
     pub(super) fn deliver_removal(&mut self, key: &ObjectKey, cause: Cause) {
         if self.index.remove(key).is_some() {
-            let mut tombstone = Tombstone::of(key.clone());
-            tombstone.inferred = true;
-            tombstone.cause = cause;
-            self.effects.push_back(Effect::Deliver(Delta::Deleted(tombstone)));
+            self.effects.push_back(Effect::Deliver(gone(key, cause)));
         }
     }
 }
@@ -552,6 +584,14 @@ impl<K> ContentsRun<K> {
         entries.reverse();
         self.entries = entries;
     }
+}
+
+/// The conclusion that an object is gone.
+fn gone<K>(key: &ObjectKey, cause: Cause) -> Delta<K> {
+    let mut tombstone = Tombstone::of(key.clone());
+    tombstone.inferred = true;
+    tombstone.cause = cause;
+    Delta::Deleted(tombstone)
 }
 
 /// Whether a watch can begin at `version`.

@@ -9,7 +9,7 @@ use std::{
 use informer_store::{Object, ReflectorStore};
 use tokio::sync::watch;
 
-use super::{Inner, Observer, Reflector, Shared};
+use super::{Inner, Observer, Part, Reflector};
 use crate::{
     BackoffConfig, Config, InitialRead, ListPermits, ListWatch, PoisonPolicy, QuarantineEvent,
     StreamingLists, SyncState,
@@ -116,6 +116,7 @@ impl<K: Object> ReflectorBuilder<K> {
     #[must_use]
     pub fn build(self) -> Reflector<K> {
         let patience = self.config.bookmark_cadence + self.config.bookmark_cadence / 4;
+        let parts = self.sources.len();
         Reflector {
             inner: Arc::new(Inner {
                 sources: self.sources,
@@ -127,10 +128,8 @@ impl<K: Object> ReflectorBuilder<K> {
                         .map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed),
                 ),
                 state: watch::Sender::new(SyncState::NotStarted),
-                shared: Mutex::new(Shared {
-                    patience,
-                    ..Shared::default()
-                }),
+                parts: Mutex::new(vec![Part::default(); parts]),
+                patience,
                 observer: self.observer,
                 running: tokio::sync::Mutex::new(()),
             }),

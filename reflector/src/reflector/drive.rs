@@ -1,20 +1,18 @@
 //! The loop of one source: carries out a machine's effects and feeds it what comes back.
 
-use std::{
-    pin::pin,
-    sync::{Arc, PoisonError},
-};
+use std::sync::{Arc, PoisonError};
 
 use futures::{FutureExt, StreamExt, future::BoxFuture};
-use informer_store::{Closed, Delta, Object, ReflectorStore};
+use informer_store::{Closed, Object, ResourceVersion};
 use tokio::{
     sync::OwnedSemaphorePermit,
     time::{Instant, sleep_until},
 };
 
-use super::Inner;
+use super::{Inner, Part, merge::Sink};
 use crate::{
     Effect, Error, ErrorKind, EventStream, Got, Held, Input, ListStream, ListWatch, Machine, Request,
+    SyncState,
 };
 
 /// What is being waited for.
@@ -42,107 +40,108 @@ enum Io<K> {
 /// A place among the lists, given back when dropped.
 struct Place(#[expect(dead_code, reason = "held for its drop")] Option<OwnedSemaphorePermit>);
 
-struct Driver<K> {
+struct Driver<'a, K> {
+    inner: &'a Inner<K>,
+    part: usize,
     machine: Machine<K>,
     source: Arc<dyn ListWatch<K>>,
+    sink: &'a Sink<K>,
     held: Held<K>,
     io: Io<K>,
 }
 
 pub(super) async fn run<K: Object>(
-    inner: &Arc<Inner<K>>,
+    inner: &Inner<K>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), Error> {
-    let mut shutdown = pin!(shutdown.fuse());
-    let source = Arc::clone(&inner.sources[0]);
-    let rng = inner.seed.lock().unwrap_or_else(PoisonError::into_inner).fork();
-    let mut driver = Driver {
-        machine: Machine::new(inner.config.clone(), source.streams_lists(), rng),
-        held: Held::by(Arc::clone(&inner.store)),
-        source,
-        io: Io::Nothing,
-    };
     tracing::info!("reflector started");
-    driver.input(Input::Start);
-    loop {
-        let outcome = {
-            let effects = pin!(driver.carry_out(inner));
-            tokio::select! {
-                biased;
-                () = &mut shutdown => None,
-                done = effects => Some(done),
-            }
-        };
-        driver.publish(inner);
-        match outcome {
-            None => break,
-            Some(Err(Closed)) => {
-                return Err(Error::new(
-                    ErrorKind::StoreClosed,
-                    "run",
-                    "the store takes nothing any more",
-                ));
-            }
-            Some(Ok(())) => {}
+    for part in &mut *inner.parts.lock().unwrap_or_else(PoisonError::into_inner) {
+        let done = std::mem::take(part);
+        part.before = done.before;
+        part.before.add(&done.stats);
+    }
+    let sink = Sink::new(Arc::clone(&inner.store), inner.sources.len());
+    let drivers = inner.sources.iter().enumerate().map(|(part, source)| {
+        let rng = inner.seed.lock().unwrap_or_else(PoisonError::into_inner).fork();
+        let mut config = inner.config.clone();
+        if part > 0 {
+            // One redelivery covers the whole store.
+            config.resync = None;
         }
-        let deadline = driver.machine.deadline();
-        let waited = {
+        let machine = Machine::new(config, source.streams_lists(), rng);
+        let driver = Driver {
+            inner,
+            part,
+            machine: if inner.sources.len() > 1 {
+                machine.piecewise()
+            } else {
+                machine
+            },
+            source: Arc::clone(source),
+            sink: &sink,
+            held: Held::by(Arc::clone(&inner.store)),
+            io: Io::Nothing,
+        };
+        driver.drive()
+    });
+    let drivers = futures::future::try_join_all(drivers);
+    let ended = tokio::select! {
+        biased;
+        () = shutdown => Ok(()),
+        ended = drivers => ended.map(drop),
+    };
+    tracing::info!("reflector stopped");
+    ended.map_err(|Closed| Error::new(ErrorKind::StoreClosed, "run", "the store takes nothing any more"))
+}
+
+impl<K: Object> Driver<'_, K> {
+    async fn drive(mut self) -> Result<(), Closed> {
+        self.input(Input::Start);
+        loop {
+            self.carry_out().await?;
+            self.publish();
+            let deadline = self.machine.deadline();
             let timer = async {
                 match deadline {
                     Some(deadline) => sleep_until(deadline).await,
                     None => std::future::pending().await,
                 }
             };
-            tokio::select! {
+            // What has arrived is read before any deadline counts: time spent on the store is not the server's.
+            let input = tokio::select! {
                 biased;
-                () = &mut shutdown => None,
-                step = driver.io.next(&driver.source, &driver.held) => Some(step),
-                () = timer => Some(Input::Tick),
+                input = self.io.next(&self.source, &self.held) => input,
+                () = timer => Input::Tick,
+            };
+            self.input(input);
+            // A source that always has something must not keep a deadline from passing.
+            if deadline.is_some_and(|deadline| deadline <= now()) {
+                self.input(Input::Tick);
             }
-        };
-        match waited {
-            None => break,
-            Some(input) => driver.input(input),
-        }
-        // A source that always has something must not keep a deadline from passing.
-        if deadline.is_some_and(|deadline| deadline <= now()) {
-            driver.input(Input::Tick);
         }
     }
-    driver.input(Input::Shutdown);
-    driver.publish(inner);
-    tracing::info!("reflector stopped");
-    Ok(())
-}
 
-impl<K: Object> Driver<K> {
     fn input(&mut self, input: Input<K>) {
         self.machine.handle(now(), input);
     }
 
     /// Carries out everything the machine wants done. What it wants delivered waits for the store.
-    async fn carry_out(&mut self, inner: &Arc<Inner<K>>) -> Result<(), Closed> {
+    async fn carry_out(&mut self) -> Result<(), Closed> {
         while let Some(effect) = self.machine.next_effect() {
             match effect {
                 Effect::Abort => self.io = Io::Nothing,
-                Effect::Send(request) => self.send(inner, request),
-                Effect::State(state) => {
-                    inner.state.send_replace(state);
-                }
+                Effect::Send(request) => self.send(request),
+                Effect::State(state) => self.tell(state),
                 Effect::Quarantine(event) => {
-                    if let Some(observer) = &inner.observer {
+                    if let Some(observer) = &self.inner.observer {
                         observer(&event);
                     }
                     let list = self.machine.quarantined();
-                    inner
-                        .shared
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .quarantined = list;
+                    self.my_part(|part| part.quarantined = list);
                 }
                 Effect::Deliver(delta) => {
                     let before = now();
-                    deliver(&*inner.store, delta).await?;
+                    self.sink.deliver(self.part, delta).await?;
                     let blocked = now().saturating_duration_since(before);
                     if !blocked.is_zero() {
                         self.input(Input::Blocked(blocked));
@@ -153,7 +152,7 @@ impl<K: Object> Driver<K> {
         Ok(())
     }
 
-    fn send(&mut self, inner: &Arc<Inner<K>>, request: Request) {
+    fn send(&mut self, request: Request) {
         self.io = Io::Nothing;
         let contents = match &request {
             Request::List(list) => list.purpose != crate::Purpose::Probe,
@@ -161,7 +160,7 @@ impl<K: Object> Driver<K> {
             Request::Get(_) => false,
         };
         if contents {
-            let permits = inner.permits.clone();
+            let permits = self.inner.permits.clone();
             self.io = Io::Permit(async move { permits.acquire().await }.boxed(), request);
         } else {
             self.io = start(&self.source, &self.held, request, None);
@@ -169,13 +168,69 @@ impl<K: Object> Driver<K> {
         }
     }
 
-    fn publish(&self, inner: &Inner<K>) {
-        let mut shared = inner.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        shared.stats = self.machine.stats().clone();
-        shared.version = self.machine.version().clone();
-        shared.proved = self.machine.proved();
-        shared.patience = self.machine.patience();
-        shared.objects = self.machine.len();
+    /// Shows the state of all sources together.
+    fn tell(&self, state: SyncState) {
+        let mut parts = self.inner.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        parts[self.part].state = Some(state);
+        let together = together(&parts);
+        self.inner.state.send_if_modified(|shown| {
+            let changed = *shown != together;
+            *shown = together;
+            changed
+        });
+    }
+
+    fn publish(&self) {
+        self.my_part(|part| {
+            part.stats.clone_from(self.machine.stats());
+            part.version.clone_from(self.machine.version());
+            part.proved = self.machine.proved();
+            part.patience = self.machine.patience();
+            part.objects = self.machine.len();
+        });
+    }
+
+    fn my_part(&self, change: impl FnOnce(&mut Part)) {
+        let mut parts = self.inner.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut parts[self.part]);
+    }
+}
+
+/// What several sources do, seen as one: trouble first, then lists, and synced only once all are.
+fn together(parts: &[Part]) -> SyncState {
+    let states = || parts.iter().filter_map(|part| part.state.as_ref());
+    let trouble = states().find(|state| matches!(state, SyncState::Degraded { .. }));
+    if let Some(trouble) = trouble {
+        return trouble.clone();
+    }
+    let (mut items_so_far, mut all_expected, mut listing) = (0, Some(0), false);
+    for state in states() {
+        if let SyncState::Listing { items, expected } = state {
+            items_so_far += items;
+            all_expected = all_expected.zip(*expected).map(|(all, more)| all + more);
+            listing = true;
+        }
+    }
+    if listing {
+        return SyncState::Listing {
+            items: items_so_far,
+            expected: all_expected,
+        };
+    }
+    if states().any(|state| *state == SyncState::Streaming) {
+        return SyncState::Streaming;
+    }
+    let mut oldest: Option<&ResourceVersion> = None;
+    for part in parts {
+        let Some(SyncState::Synced { version }) = &part.state else {
+            return SyncState::NotStarted;
+        };
+        if oldest.is_none_or(|oldest| version < oldest) {
+            oldest = Some(version);
+        }
+    }
+    SyncState::Synced {
+        version: oldest.cloned().unwrap_or_default(),
     }
 }
 
@@ -273,18 +328,6 @@ impl<K: Object> Io<K> {
                 }
             },
         }
-    }
-}
-
-async fn deliver<K: Object>(store: &dyn ReflectorStore<K>, delta: Delta<K>) -> Result<(), Closed> {
-    match delta {
-        Delta::Added(entry) => store.add(entry).await,
-        Delta::Updated(entry) | Delta::Sync(entry) => store.update(entry).await,
-        Delta::Deleted(tombstone) => store.delete(tombstone).await,
-        Delta::Replaced(replacement) => store.replace(replacement).await,
-        Delta::Resync(part) => store.resync(part).await,
-        Delta::Bookmark(version) => store.bookmark(version).await,
-        _ => Ok(()),
     }
 }
 

@@ -1,8 +1,6 @@
 //! List, watch and relist, the plain way.
 
-mod support;
-
-use support::*;
+use crate::support::*;
 
 #[tokio::test(start_paused = true)]
 async fn first_lists_then_watches_from_the_lists_version() {

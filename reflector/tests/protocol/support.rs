@@ -1,5 +1,5 @@
 //! A scripted API server behind a `kube_client::Client`, and a store that checks what it is given.
-#![allow(dead_code, reason = "every test file uses its own part")]
+#![allow(unreachable_pub, reason = "shared by the files of one test crate")]
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -317,7 +317,6 @@ pub struct Book {
     pub version: ResourceVersion,
     pub replaced: u32,
     pub rewound: u32,
-    pub decoded: u32,
 }
 
 impl Book {
@@ -341,10 +340,6 @@ impl Checked {
 
     pub fn log(&self) -> Vec<String> {
         self.0.lock().unwrap().log.clone()
-    }
-
-    pub fn version(&self) -> String {
-        self.0.lock().unwrap().version.to_string()
     }
 
     pub fn replaced(&self) -> u32 {
@@ -469,6 +464,13 @@ impl ReflectorStore<ConfigMap> for Checked {
     }
 }
 
+fn note(states: &Mutex<Vec<String>>, text: String) {
+    let mut states = states.lock().unwrap();
+    if states.last() != Some(&text) {
+        states.push(text);
+    }
+}
+
 /// A server, a store and a reflector between them.
 pub struct Rig {
     pub server: Server,
@@ -514,11 +516,7 @@ impl Rig {
                     Some(reason) => format!("{} {reason}", state.as_str()),
                     None => state.as_str().to_owned(),
                 };
-                let mut states = states.lock().unwrap();
-                if states.last() != Some(&text) {
-                    states.push(text);
-                }
-                drop(states);
+                note(&states, text);
                 if receiver.changed().await.is_err() {
                     break;
                 }

@@ -1,0 +1,125 @@
+//! [`Sink`]: one store behind one source or several.
+
+use std::sync::Arc;
+
+use informer_store::{Closed, Delta, Object, ReflectorStore, Replacement, ResourceVersion};
+use tokio::sync::{Mutex, Notify};
+
+/// Where machines deliver to. Several of them share the store: it gets one replacement once all have listed, then
+/// everything as it comes, one call at a time.
+pub(super) struct Sink<K> {
+    store: Arc<dyn ReflectorStore<K>>,
+    merge: Option<Merge<K>>,
+}
+
+struct Merge<K> {
+    parts: Mutex<Parts<K>>,
+    complete: Notify,
+}
+
+struct Parts<K> {
+    /// The first lists, until all are there.
+    waiting: Vec<Option<Replacement<K>>>,
+    /// How far each source has come.
+    versions: Vec<ResourceVersion>,
+    /// How far the store was told it has come.
+    claimed: ResourceVersion,
+}
+
+impl<K: Object> Sink<K> {
+    pub(super) fn new(store: Arc<dyn ReflectorStore<K>>, sources: usize) -> Self {
+        let merge = (sources > 1).then(|| Merge {
+            parts: Mutex::new(Parts {
+                waiting: (0..sources).map(|_| None).collect(),
+                versions: vec![ResourceVersion::UNSET; sources],
+                claimed: ResourceVersion::UNSET,
+            }),
+            complete: Notify::new(),
+        });
+        Self { store, merge }
+    }
+
+    /// Hands over what source `part` has learned.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the store as a whole call left it.
+    pub(super) async fn deliver(&self, part: usize, delta: Delta<K>) -> Result<(), Closed> {
+        let Some(merge) = &self.merge else {
+            return self.store_takes(delta).await;
+        };
+        match delta {
+            Delta::Replaced(replacement) => self.first_list(merge, part, replacement).await,
+            Delta::Bookmark(version) => {
+                let mut parts = merge.parts.lock().await;
+                parts.versions[part] = version;
+                let reached = parts.reached();
+                if reached > parts.claimed {
+                    parts.claimed = reached.clone();
+                    return self.store.bookmark(reached).await;
+                }
+                Ok(())
+            }
+            delta => {
+                let _alone = merge.parts.lock().await;
+                self.store_takes(delta).await
+            }
+        }
+    }
+
+    /// Waits until every source has listed: a store that is told of one half of its contents would call the other
+    /// half gone.
+    async fn first_list(
+        &self,
+        merge: &Merge<K>,
+        part: usize,
+        replacement: Replacement<K>,
+    ) -> Result<(), Closed> {
+        let complete = merge.complete.notified();
+        tokio::pin!(complete);
+        complete.as_mut().enable();
+        let mut parts = merge.parts.lock().await;
+        parts.versions[part] = replacement.version.clone();
+        parts.waiting[part] = Some(replacement);
+        if parts.waiting.iter().any(Option::is_none) {
+            drop(parts);
+            complete.await;
+            return Ok(());
+        }
+        let version = parts.reached();
+        let mut whole = Replacement::new(Vec::new(), version.clone());
+        for replacement in parts.waiting.iter_mut().filter_map(Option::take) {
+            whole.entries.extend(replacement.entries);
+            whole.kept.extend(replacement.kept);
+        }
+        self.store.replace(whole).await?;
+        parts.claimed = version;
+        drop(parts);
+        merge.complete.notify_waiters();
+        Ok(())
+    }
+
+    async fn store_takes(&self, delta: Delta<K>) -> Result<(), Closed> {
+        match delta {
+            Delta::Added(entry) => self.store.add(entry).await,
+            Delta::Updated(entry) | Delta::Sync(entry) => self.store.update(entry).await,
+            Delta::Deleted(tombstone) => self.store.delete(tombstone).await,
+            Delta::Replaced(replacement) => self.store.replace(replacement).await,
+            Delta::Resync(part) => self.store.resync(part).await,
+            Delta::Bookmark(version) => self.store.bookmark(version).await,
+            _ => Ok(()),
+        }
+    }
+}
+
+impl<K> Parts<K> {
+    /// How far every source has come.
+    fn reached(&self) -> ResourceVersion {
+        let mut reached = self.versions[0].clone();
+        for version in &self.versions[1..] {
+            if *version < reached {
+                reached = version.clone();
+            }
+        }
+        reached
+    }
+}

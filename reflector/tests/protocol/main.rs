@@ -1,0 +1,7 @@
+//! The protocol between a reflector and an API server, fault by fault, under paused time.
+
+mod basics;
+mod consistency;
+mod load;
+mod support;
+mod transport;

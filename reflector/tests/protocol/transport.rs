@@ -1,0 +1,459 @@
+//! Faults of the transport: T1 to T11.
+
+use std::time::Duration;
+
+use informer_reflector::{RelistReason, SyncState};
+
+use crate::support::*;
+
+fn abc() -> Answer {
+    Answer::list("10", &[object("a", 3), object("b", 5)])
+}
+
+/// A watch that ends cleanly after so many seconds.
+fn ends_after(seconds: u64, events: impl IntoIterator<Item = Piece>) -> Answer {
+    Answer::ok(events.into_iter().chain([pause(seconds)]))
+}
+
+#[tokio::test(start_paused = true)]
+async fn t1_a_watch_that_times_out_is_taken_up_again_without_a_word() {
+    let server = Server::script(
+        vec![abc()],
+        vec![
+            ends_after(300, [modified("a", 11)]),
+            ends_after(2, [pause(60), bookmark("20")]),
+            Answer::watch([modified("a", 21)]),
+        ],
+    );
+    let rig = Rig::plain(server);
+    rig.run(400).await;
+    assert_eq!(rig.store.contents(), ["a@21", "b@5"]);
+    assert_eq!(rig.server.lists().len(), 1, "I9: no list without a cause");
+    let versions: Vec<_> = rig
+        .server
+        .watches()
+        .iter()
+        .map(|w| w.param("resourceVersion"))
+        .collect();
+    assert_eq!(
+        versions,
+        [Some("10".into()), Some("11".into()), Some("20".into())],
+        "I5"
+    );
+    assert_eq!(rig.states(), ["listing", "synced"], "no noise");
+    assert_eq!(rig.store.replaced(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn t2_a_connection_cut_in_a_line_loses_nothing() {
+    let half = r#"{"type":"MODIFIED","object":{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"b","namespace":"default","uid":"u-b","resourceVersion":"12"},"da"#;
+    for end in [vec![], vec![Piece::Reset]] {
+        let first = Answer::ok([modified("a", 11), text(half)].into_iter().chain(end));
+        let server = Server::script(vec![abc()], vec![first, Answer::watch([modified("b", 12)])]);
+        let rig = Rig::plain(server);
+        rig.run(30).await;
+        assert_eq!(
+            rig.store.log(),
+            ["replace 2@10", "update a@11", "update b@12"],
+            "I3"
+        );
+        assert_eq!(
+            rig.server.watches()[1].param("resourceVersion").as_deref(),
+            Some("11")
+        );
+        assert_eq!(rig.server.lists().len(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn t2_a_whole_event_without_a_line_end_counts() {
+    let whole = format!(r#"{{"type":"MODIFIED","object":{}}}"#, object("b", 12));
+    let server = Server::script(vec![abc()], vec![Answer::ok([text(whole)]), Answer::watch([])]);
+    let rig = Rig::plain(server);
+    rig.run(30).await;
+    assert_eq!(rig.store.log(), ["replace 2@10", "update b@12"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn t3_a_cut_line_with_more_behind_it_is_never_passed_over() {
+    let cut = line(
+        r#"{"type":"MODIFIED","object":{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"a","namespace":"default","uid":"u-a","resourceVersion":"11"},"data":{"v"#,
+    );
+    let server = Server::script(
+        vec![abc()],
+        vec![
+            Answer::watch([cut, modified("b", 12)]),
+            Answer::watch([modified("a", 11), modified("b", 12)]),
+        ],
+    );
+    let rig = Rig::plain(server);
+    rig.run(30).await;
+    assert_eq!(
+        rig.store.log(),
+        ["replace 2@10", "update a@11", "update b@12"],
+        "I3"
+    );
+    assert_eq!(
+        rig.server.watches()[1].param("resourceVersion").as_deref(),
+        Some("10")
+    );
+    assert_eq!(rig.reflector.stats().unreadable, 1);
+    assert_eq!(
+        rig.states(),
+        ["listing", "synced", "degraded unreadable", "synced"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn t3_a_line_cut_every_time_is_set_apart_by_its_name() {
+    let cut = line(
+        r#"{"type":"MODIFIED","object":{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"a","namespace":"default","uid":"u-a","resourceVersion":"11"},"data":{"v"#,
+    );
+    let server = Server::new(
+        move |seen| match (seen.is_watch(), seen.param("resourceVersion")) {
+            (false, _) => abc(),
+            (true, Some(version)) if version == "10" => Answer::watch([cut.clone(), modified("b", 12)]),
+            _ => Answer::watch([modified("b", 12)]),
+        },
+    );
+    let rig = Rig::plain(server);
+    rig.run(60).await;
+    assert_eq!(rig.store.contents(), ["a@3", "b@12"]);
+    let quarantined = rig.reflector.quarantined();
+    assert_eq!(quarantined.len(), 1);
+    assert_eq!(
+        quarantined[0].version.to_string(),
+        "11",
+        "I1: what is behind is on record"
+    );
+    assert_eq!(rig.server.lists().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn t3_a_nameless_garbled_line_that_comes_twice_lists_anew() {
+    let mut lists = 0;
+    let server = Server::new(move |seen| {
+        if !seen.is_watch() {
+            lists += 1;
+            return if lists == 1 {
+                abc()
+            } else {
+                Answer::list("15", &[object("a", 11), object("b", 15)])
+            };
+        }
+        match seen.param("resourceVersion").as_deref() {
+            Some("10") => Answer::watch([line("}{ garbage"), modified("b", 15)]),
+            _ => Answer::watch([]),
+        }
+    });
+    let rig = Rig::plain(server);
+    rig.run(60).await;
+    assert_eq!(rig.store.contents(), ["a@11", "b@15"]);
+    assert_eq!(rig.server.lists().len(), 2);
+    assert_eq!(rig.reflector.stats().relists(RelistReason::Unreadable), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn t4_a_connection_that_falls_silent_is_noticed_and_replaced() {
+    let mut watches = 0;
+    let server = Server::new(move |seen| {
+        if !seen.is_watch() {
+            return if seen.param("limit").as_deref() == Some("1") {
+                Answer::list("30", &[object("a", 3)])
+            } else {
+                abc()
+            };
+        }
+        watches += 1;
+        match watches {
+            1 => Answer::watch([pause(60), bookmark("20")]),
+            _ => Answer::watch([
+                modified("a", 25),
+                pause(60),
+                bookmark("30"),
+                pause(60),
+                bookmark("31"),
+            ]),
+        }
+    });
+    let rig = Rig::plain(server.clone());
+    rig.run(60 + 75 + 10).await;
+    assert_eq!(rig.store.contents(), ["a@25", "b@5"]);
+    let seen = server.seen();
+    let tripped = seen[2].at - seen[1].at;
+    assert!(
+        tripped <= Duration::from_secs(60 + 76),
+        "noticed after {tripped:?}"
+    );
+    assert!(seen[2].fresh && seen[3].fresh, "asked on a new connection");
+    assert_eq!(
+        seen[3].param("resourceVersion").as_deref(),
+        Some("20"),
+        "nothing is skipped"
+    );
+    assert_eq!(rig.reflector.stats().watchdog_trips, 1);
+    assert_eq!(rig.reflector.stats().relists_total(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn t4_a_server_without_bookmarks_is_given_its_whole_watch() {
+    let server = Server::script(
+        vec![abc(), Answer::list("10", &[object("a", 3)])],
+        vec![Answer::watch([])],
+    );
+    let rig = Rig::plain(server.clone());
+    rig.run(299).await;
+    assert_eq!(server.seen().len(), 2, "silence alone is no fault");
+    assert!(rig.reflector.is_stale(), "I10: silence proves nothing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn t5_a_list_never_answered_is_given_up_and_tried_again() {
+    let server = Server::script(vec![Answer::Never, abc()], vec![Answer::watch([])]);
+    let rig = Rig::plain(server);
+    rig.run(75).await;
+    assert_eq!(rig.store.contents(), ["a@3", "b@5"]);
+    assert_eq!(rig.reflector.stats().timeouts, 1);
+    assert!(rig.states().contains(&"degraded timeout".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn t5_a_list_that_stops_in_the_middle_is_given_up() {
+    let body = list("10", &[object("a", 3), object("b", 5)]);
+    let (begin, _) = body.split_at(body.len() / 2);
+    let server = Server::script(
+        vec![Answer::ok([text(begin), Piece::Hang]), abc()],
+        vec![Answer::watch([])],
+    );
+    let rig = Rig::plain(server);
+    rig.run(35).await;
+    assert_eq!(
+        rig.store.log(),
+        ["replace 2@10"],
+        "half a list is never delivered"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn t6_a_drip_is_no_progress() {
+    let body = list("10", &[object("a", 3), object("b", 5)]);
+    let drip = body
+        .bytes()
+        .flat_map(|byte| [Piece::Bytes(vec![byte].into()), pause(10)]);
+    let server = Server::script(vec![Answer::ok(drip), abc()], vec![Answer::watch([])]);
+    let rig = Rig::plain(server);
+    rig.run(40).await;
+    assert_eq!(rig.store.contents(), ["a@3", "b@5"]);
+    assert_eq!(rig.reflector.stats().timeouts, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn t6_a_drip_within_an_event_is_no_progress() {
+    let whole = format!(r#"{{"type":"MODIFIED","object":{}}}"#, object("b", 12));
+    let drip = whole
+        .bytes()
+        .flat_map(|byte| [Piece::Bytes(vec![byte].into()), pause(10)]);
+    let server = Server::script(
+        vec![abc()],
+        vec![Answer::watch(drip), Answer::watch([modified("b", 12)])],
+    );
+    let rig = Rig::plain(server);
+    rig.run(45).await;
+    assert_eq!(rig.store.contents(), ["a@3", "b@12"]);
+    assert_eq!(rig.server.lists().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn t7_refused_connections_back_off_and_never_list_anew() {
+    let server = Server::script(
+        vec![abc()],
+        vec![
+            Answer::ok([modified("a", 11), pause(60), Piece::Reset]),
+            Answer::Refuse,
+            Answer::Refuse,
+            Answer::Refuse,
+            Answer::Refuse,
+            Answer::watch([modified("b", 12)]),
+        ],
+    );
+    let rig = Rig::plain(server);
+    rig.run(120).await;
+    assert_eq!(rig.store.contents(), ["a@11", "b@12"]);
+    assert_eq!(rig.server.lists().len(), 1);
+    let times: Vec<_> = rig.server.watches().iter().map(|watch| watch.at).collect();
+    let gaps: Vec<_> = times.windows(2).map(|pair| pair[1] - pair[0]).skip(1).collect();
+    for (nth, gap) in gaps.iter().enumerate().skip(1) {
+        let base = Duration::from_millis(800) * (1 << (nth - 1));
+        assert!(*gap >= base / 2, "I9: the wait grows: {gaps:?}");
+    }
+    assert!(rig.server.busiest_minute() <= 8);
+}
+
+#[tokio::test(start_paused = true)]
+async fn t7_an_hour_of_refusal_costs_at_most_eight_requests_a_minute() {
+    let server = Server::script(vec![Answer::Refuse], vec![Answer::Refuse]);
+    let rig = Rig::new(server);
+    rig.run(3600).await;
+    assert!(
+        rig.server.busiest_minute() <= 8,
+        "{}",
+        rig.server.busiest_minute()
+    );
+    assert!(rig.server.seen().len() >= 100, "it goes on trying");
+}
+
+#[tokio::test(start_paused = true)]
+async fn t8_html_is_no_list_and_no_watch() {
+    let page = "<html><body>502 Bad Gateway\u{1b}[31m</body></html>";
+    let html = |status| Answer::status(status, [text(page)]).header("content-type", "text/html");
+    for bad in [html(200), html(502), html(503)] {
+        let server = Server::script(
+            vec![bad.clone(), abc()],
+            vec![bad.clone(), bad, Answer::watch([modified("a", 11)])],
+        );
+        let rig = Rig::plain(server);
+        rig.run(60).await;
+        assert_eq!(rig.store.contents(), ["a@11", "b@5"]);
+        assert_eq!(rig.server.lists().len(), 2, "a watch's trouble lists nothing");
+        assert!(rig.server.busiest_minute() <= 8);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn t9_a_tls_failure_has_its_own_name_and_keeps_the_cache() {
+    use informer_reflector::{
+        ErrorKind, Event, EventStream, Held, ListRequest, ListStream, ListWatch, WatchRequest,
+    };
+    use k8s_openapi::api::core::v1::ConfigMap;
+
+    struct Untrusted;
+
+    #[async_trait::async_trait]
+    impl ListWatch<ConfigMap> for Untrusted {
+        async fn list(
+            &self,
+            _: &ListRequest,
+            _: &Held<ConfigMap>,
+        ) -> Result<ListStream<ConfigMap>, informer_reflector::Error> {
+            Ok(informer_reflector::listed([], "1"))
+        }
+
+        async fn watch(
+            &self,
+            _: &WatchRequest,
+            _: &Held<ConfigMap>,
+        ) -> Result<EventStream<ConfigMap>, informer_reflector::Error> {
+            let client = kube_client::Client::new(
+                tower::service_fn(|_: http::Request<kube_client::client::Body>| async {
+                    Err::<http::Response<kube_client::client::Body>, _>(std::io::Error::other(
+                        "invalid peer certificate: Expired",
+                    ))
+                }),
+                "default",
+            );
+            let through = informer_reflector::ApiListWatch::<ConfigMap>::all(client);
+            let request = WatchRequest::new("1".into(), Duration::from_secs(300));
+            let events = through.watch(&request, &Held::nothing()).await?;
+            drop(events);
+            Ok(Box::pin(futures::stream::empty::<Result<Event<ConfigMap>, _>>()))
+        }
+    }
+
+    let store = Checked::default();
+    let reflector = informer_reflector::Reflector::builder(Untrusted, store.clone()).build();
+    let state = reflector.state();
+    let _ = tokio::time::timeout(Duration::from_secs(5), reflector.run(std::future::pending())).await;
+    assert_eq!(store.log(), ["replace 0@1"]);
+    assert_eq!(ErrorKind::Tls.as_str(), "tls");
+    drop(state);
+}
+
+#[tokio::test(start_paused = true)]
+async fn t10_credentials_that_expire_are_tried_once_more_at_once() {
+    let server = Server::script(
+        vec![abc()],
+        vec![
+            Answer::failure(401, "Unauthorized", "Unauthorized"),
+            Answer::watch([modified("a", 11)]),
+        ],
+    );
+    let rig = Rig::plain(server);
+    rig.run(10).await;
+    let watches = rig.server.watches();
+    assert_eq!(watches[1].at - watches[0].at, Duration::ZERO);
+    assert!(watches[1].fresh);
+    assert_eq!(rig.store.contents(), ["a@11", "b@5"]);
+    assert_eq!(rig.states(), ["listing", "synced"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn t10_credentials_that_stay_refused_are_not_hammered_with() {
+    for (code, reason, state) in [
+        (401, "Unauthorized", "degraded unauthorized"),
+        (403, "Forbidden", "degraded forbidden"),
+    ] {
+        let server = Server::script(vec![abc()], vec![Answer::failure(code, reason, "no")]);
+        let rig = Rig::plain(server);
+        rig.run(600).await;
+        assert_eq!(rig.store.contents(), ["a@3", "b@5"], "what is held stays");
+        assert_eq!(rig.server.lists().len(), 1);
+        assert!(rig.states().contains(&state.to_owned()), "{:?}", rig.states());
+        assert!(rig.server.busiest_minute() <= 8);
+        assert!(rig.reflector.is_stale());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn t11_watches_that_end_at_once_back_off_and_never_list_anew() {
+    let server = Server::script(vec![abc()], vec![Answer::ok([])]);
+    let rig = Rig::plain(server);
+    rig.run(600).await;
+    assert_eq!(rig.server.lists().len(), 1);
+    assert!(
+        rig.server.busiest_minute() <= 8,
+        "{}",
+        rig.server.busiest_minute()
+    );
+    assert!(rig.states().contains(&"degraded short-watch".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn t11_watches_that_end_after_one_event_lose_none() {
+    let mut version = 10;
+    let server = Server::new(move |seen| {
+        if !seen.is_watch() {
+            return abc();
+        }
+        version += 1;
+        Answer::ok([modified("a", version)])
+    });
+    let rig = Rig::plain(server);
+    rig.run(600).await;
+    assert_eq!(rig.server.lists().len(), 1);
+    assert!(
+        rig.server.busiest_minute() <= 8,
+        "{}",
+        rig.server.busiest_minute()
+    );
+    let updates = rig.store.log().len() - 1;
+    assert_eq!(updates, rig.server.watches().len(), "I3");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_degraded_reflector_is_synced_again_once_the_watch_works() {
+    let server = Server::script(
+        vec![abc()],
+        vec![
+            Answer::status(500, []),
+            Answer::status(503, []),
+            Answer::watch([]),
+        ],
+    );
+    let rig = Rig::plain(server);
+    rig.run(60).await;
+    assert_eq!(
+        rig.states(),
+        ["listing", "synced", "degraded server-error", "synced"]
+    );
+    assert!(matches!(*rig.reflector.state().borrow(), SyncState::Stopped));
+}
