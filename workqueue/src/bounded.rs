@@ -59,7 +59,10 @@ pub struct AddWait<'a, T: Clone + Eq + Hash> {
     id: Option<usize>,
 }
 
-impl<T: Clone + Eq + Hash + Unpin> Future for AddWait<'_, T> {
+// The key is moved out, never pinned.
+impl<T: Clone + Eq + Hash> Unpin for AddWait<'_, T> {}
+
+impl<T: Clone + Eq + Hash> Future for AddWait<'_, T> {
     type Output = Added;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Added> {

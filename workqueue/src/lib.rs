@@ -2,11 +2,14 @@
 
 mod bounded;
 mod builder;
+pub mod conformance;
+mod contract;
 mod delay;
 mod in_flight;
 mod next;
 mod options;
 mod order;
+mod parallelize;
 pub mod queue;
 mod rate_limit;
 mod shared;
@@ -19,10 +22,12 @@ mod work_queue;
 
 pub use bounded::{AddWait, Full};
 pub use builder::Builder;
+pub use contract::{Queue, QueueItem};
 pub use in_flight::{DeadLetter, InFlight};
 pub use next::{Next, NextBatch};
 pub use options::{AddOptions, Added, Debounce, Merge, Priority};
 pub use order::{Flow, Group, Order, Shares};
+pub use parallelize::{CancelHandle, Outcome, Parallelize, parallelize, parallelize_chunked};
 pub use rate_limit::{
     Attempt, Delay, Exponential, FastSlow, MaxOf, MaxWait, RateLimiter, Ticket, TokenBucket,
     default_controller,

@@ -44,6 +44,8 @@ pub use run::{Ended, Lease, Taken, Verdict};
 
 /// Delayed keys that become ready in one call at most, so that a million due at once cannot hold the lock for long.
 const FIRE_BATCH: usize = 1024;
+/// Entries a queue keeps room for once it has had them.
+const SHRINK_FLOOR: usize = 1024;
 /// Names of sources told apart; the last bit stands for all others.
 const SOURCES: usize = 63;
 
@@ -121,6 +123,11 @@ pub struct Core<T> {
     running_head: u32,
     running_tail: u32,
     next_seq: u64,
+    /// Runs started so far; a run's number is its lease.
+    runs: u64,
+    delayed: usize,
+    /// Most keys at a time since the queue was last empty.
+    peak: usize,
     debounce: Option<Debounce>,
     min_interval: u64,
     /// How long starts are remembered.
@@ -153,6 +160,9 @@ impl<T: Clone + Eq + Hash> Core<T> {
             running_head: NONE,
             running_tail: NONE,
             next_seq: 0,
+            runs: 0,
+            delayed: 0,
+            peak: 0,
             debounce: config.debounce,
             min_interval,
             remember: min_interval,
@@ -220,7 +230,7 @@ impl<T: Clone + Eq + Hash> Core<T> {
             };
             if slot.timer == timer.token {
                 self.wheel.fired();
-                self.fire(timer.slot, now);
+                self.fire(timer.slot, timer.deadline, now);
             } else if slot.extra != NONE && self.extras[slot.extra as usize].gate_timer == timer.token {
                 self.wheel.fired();
                 self.extras[slot.extra as usize].gate_timer = 0;
@@ -231,11 +241,11 @@ impl<T: Clone + Eq + Hash> Core<T> {
     }
 
     /// The run timer of a slot went off.
-    fn fire(&mut self, index: u32, now: u64) {
+    fn fire(&mut self, index: u32, armed_for: u64, now: u64) {
         let slot = &mut self.slots[index as usize];
         slot.timer = 0;
-        if slot.deadline > now {
-            // Postponed since it was armed.
+        if slot.deadline > armed_for {
+            // Postponed since it was armed; it may be due all the same, but others may come before it.
             slot.timer = self.wheel.arm(slot.deadline, index, now);
             return;
         }
@@ -247,6 +257,7 @@ impl<T: Clone + Eq + Hash> Core<T> {
             }
             State::Running => {
                 let priority = slot.priority;
+                self.serve_delay(index);
                 self.want_again(index, priority, due);
             }
             State::Idle => self.settle(index, now),
@@ -254,6 +265,12 @@ impl<T: Clone + Eq + Hash> Core<T> {
                 debug_assert!(false, "a waiting key has no timer")
             }
         }
+    }
+
+    fn set_state(&mut self, index: u32, state: State) {
+        let old = std::mem::replace(&mut self.slots[index as usize].state, state);
+        self.delayed += usize::from(state == State::Delayed);
+        self.delayed -= usize::from(old == State::Delayed);
     }
 
     /// Orders the run of a key that neither waits nor runs: into its line, or behind its gate.
@@ -271,7 +288,7 @@ impl<T: Clone + Eq + Hash> Core<T> {
         let slot = &self.slots[index as usize];
         if slot.extra != NONE && self.extras[slot.extra as usize].gate != 0 {
             let reason = self.extras[slot.extra as usize].gate_reason;
-            self.slots[index as usize].state = State::Parked;
+            self.set_state(index, State::Parked);
             self.count_parked(reason, true);
             return;
         }
@@ -283,14 +300,13 @@ impl<T: Clone + Eq + Hash> Core<T> {
     }
 
     fn enter_line(&mut self, index: u32) {
-        self.groups.lined_up(self.slots[index as usize].group);
-        self.slots[index as usize].state = State::Ready;
+        self.set_state(index, State::Ready);
         self.lines.push(index, &mut self.slots);
     }
 
     fn block(&mut self, index: u32) {
-        let slot = &mut self.slots[index as usize];
-        slot.state = State::Blocked;
+        self.set_state(index, State::Blocked);
+        let slot = &self.slots[index as usize];
         self.groups.wait(slot.group, slot.priority, slot.seq, index);
     }
 
@@ -302,7 +318,7 @@ impl<T: Clone + Eq + Hash> Core<T> {
                 let group = slot.group;
                 self.lines.remove(index, &mut self.slots);
                 // Not in line any more before others are: they may include nobody but this very key.
-                self.slots[index as usize].state = State::Idle;
+                self.set_state(index, State::Idle);
                 for released in self.groups.left_line(group) {
                     self.enter_line(released);
                 }
@@ -314,7 +330,7 @@ impl<T: Clone + Eq + Hash> Core<T> {
             }
             State::Idle | State::Delayed | State::Running => debug_assert!(false, "the key does not wait"),
         }
-        self.slots[index as usize].state = State::Idle;
+        self.set_state(index, State::Idle);
     }
 
     fn want_again(&mut self, index: u32, priority: Priority, since: u64) {
@@ -365,8 +381,8 @@ impl<T: Clone + Eq + Hash> Core<T> {
             let extra = &mut self.extras[extra as usize];
             if std::mem::take(&mut extra.backing_off) {
                 extra.failures = extra.failures.saturating_add(1);
-                extra.tickets.clear();
             }
+            extra.tickets.clear();
             extra.burst = None;
         }
     }
@@ -391,7 +407,7 @@ impl<T: Clone + Eq + Hash> Core<T> {
         } else {
             slot.started.saturating_add(self.remember)
         };
-        self.slots[index as usize].state = State::Idle;
+        self.set_state(index, State::Idle);
         let interval = if self.remember == 0 { 0 } else { interval };
         if interval > now && !self.closed {
             self.slots[index as usize].sources = 0;
@@ -410,9 +426,8 @@ impl<T: Clone + Eq + Hash> Core<T> {
         self.skip_delay(index);
         let slot = &mut self.slots[index as usize];
         let (hash, extra, flow, group) = (slot.hash, slot.extra, slot.flow, slot.group);
-        slot.generation = slot.generation.wrapping_add(1);
         slot.extra = NONE;
-        slot.key = None;
+        let key = slot.key.take();
         if extra != NONE {
             let extra = self.extras.remove(extra as usize);
             if extra.gate_timer != 0 {
@@ -425,6 +440,23 @@ impl<T: Clone + Eq + Hash> Core<T> {
         self.free.push(index);
         self.lines.leave(flow);
         self.groups.leave(group);
+        if self.table.is_empty() {
+            self.shrink();
+        }
+        // User code last: the entry is gone even if dropping the key panics.
+        drop(key);
+    }
+
+    /// Gives memory back after a burst. A queue that fills up as much again and again keeps what it needs for that.
+    fn shrink(&mut self) {
+        let needed = (2 * self.peak).max(SHRINK_FLOOR);
+        if self.slots.capacity() > 2 * needed {
+            self.slots = Vec::with_capacity(needed);
+            self.free = Vec::with_capacity(needed);
+            self.table = HashTable::with_capacity(needed);
+            self.extras = Slab::new();
+        }
+        self.peak = 0;
     }
 
     fn find(&self, key: &T) -> Option<u32> {
@@ -439,10 +471,6 @@ impl<T: Clone + Eq + Hash> Core<T> {
     fn insert(&mut self, key: T, hash: u64, flow: Option<Flow>, group: Option<Group>) -> u32 {
         let flow = self.lines.join(flow);
         let group = self.groups.join(group);
-        let generation = self
-            .free
-            .last()
-            .map_or(0, |index| self.slots[*index as usize].generation);
         let slot = Slot {
             key: Some(key),
             hash,
@@ -452,9 +480,9 @@ impl<T: Clone + Eq + Hash> Core<T> {
             deadline: 0,
             timer: 0,
             sources: 0,
+            run: 0,
             prev: NONE,
             next: NONE,
-            generation,
             flow,
             group,
             extra: NONE,

@@ -92,7 +92,7 @@ impl<T: Clone + Eq + Hash> Core<T> {
         if wanted.debounced {
             self.extra(index).burst.get_or_insert(now);
         }
-        self.slots[index as usize].state = State::Delayed;
+        self.set_state(index, State::Delayed);
         self.delay_until(index, wanted.at, now);
     }
 
@@ -142,40 +142,59 @@ impl<T: Clone + Eq + Hash> Core<T> {
         priority: crate::Priority,
         now: u64,
     ) -> Added {
-        // A limiter's delay for a key that runs: its place in the backoff is decided when the run ends.
-        self.free_tickets(wanted.backoff);
         let slot = &mut self.slots[index as usize];
-        match slot.again {
-            Again::No => slot.priority = priority,
-            Again::Now | Again::At => slot.priority = slot.priority.min(priority),
-        }
-        let at = match (slot.again, merge) {
-            (Again::No, _) => wanted.at,
-            (Again::Now, Merge::Earliest) => return Added::Merged,
-            (Again::Now, Merge::Latest | Merge::Replace) => {
-                if wanted.at <= now {
-                    return Added::Merged;
-                }
-                self.counters.dirty -= 1;
-                wanted.at
-            }
-            (Again::At, Merge::Earliest) => wanted.at.min(slot.deadline),
-            (Again::At, Merge::Latest) => wanted.at.max(slot.deadline),
-            (Again::At, Merge::Replace) => wanted.at,
+        let burst = self
+            .extras
+            .get(slot.extra as usize)
+            .is_some_and(|extra| extra.burst.is_some());
+        let (again, current) = (
+            slot.again,
+            if slot.again == Again::Now {
+                now
+            } else {
+                slot.deadline
+            },
+        );
+        slot.priority = if again == Again::No {
+            priority
+        } else {
+            slot.priority.min(priority)
         };
-        let added = if slot.again == Again::No {
+        let moves = match merge {
+            _ if again == Again::No => true,
+            _ if again == Again::At && burst && wanted.debounced => true,
+            Merge::Earliest => wanted.at < current,
+            Merge::Latest => wanted.at > current,
+            Merge::Replace => true,
+        };
+        let added = if again == Again::No {
             Added::New
         } else {
             Added::Merged
         };
-        if at <= now {
-            let priority = slot.priority;
-            self.disarm(index);
-            self.want_again(index, priority, now);
-        } else {
-            slot.again = Again::At;
-            self.delay_until(index, at, now);
+        if !moves || again == Again::Now && wanted.at <= now {
+            self.free_tickets(wanted.backoff);
+            return added;
         }
+        if again == Again::Now {
+            self.counters.dirty -= 1;
+        }
+        if !(burst && wanted.debounced) {
+            self.skip_delay(index);
+        }
+        if wanted.at <= now {
+            self.free_tickets(wanted.backoff);
+            self.disarm(index);
+            let priority = self.slots[index as usize].priority;
+            self.want_again(index, priority, now);
+            return added;
+        }
+        self.note_backoff(index, wanted.backoff);
+        if wanted.debounced {
+            self.extra(index).burst.get_or_insert(now);
+        }
+        self.slots[index as usize].again = Again::At;
+        self.delay_until(index, wanted.at, now);
         added
     }
 

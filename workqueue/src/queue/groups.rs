@@ -14,8 +14,6 @@ struct GroupState {
     id: u64,
     limit: u32,
     running: u32,
-    /// Members standing in a line of their flow.
-    ready: u32,
     members: u32,
     /// Members that wait here instead, by lane and place in line.
     waiting: BTreeMap<(Priority, u64), u32>,
@@ -47,7 +45,6 @@ impl Groups {
             id: group.id,
             limit: group.limit,
             running: 0,
-            ready: 0,
             members: 1,
             waiting: BTreeMap::new(),
         }) as u32;
@@ -76,24 +73,16 @@ impl Groups {
         group != NONE && self.groups[group as usize].running >= self.groups[group as usize].limit
     }
 
-    /// A member went into line.
-    pub(super) fn lined_up(&mut self, group: u32) {
-        if group != NONE {
-            self.groups[group as usize].ready += 1;
-        }
-    }
-
     /// A member left its line without running; names members to put in line instead.
     pub(super) fn left_line(&mut self, group: u32) -> Released {
         if group == NONE {
             return Released::new();
         }
-        let state = &mut self.groups[group as usize];
-        state.ready -= 1;
-        if state.ready + state.running >= state.limit {
-            return Released::new();
+        if self.is_full(group) {
+            Released::new()
+        } else {
+            self.release(group)
         }
-        self.release(group)
     }
 
     /// A member in line turned out to have to wait.
@@ -110,9 +99,7 @@ impl Groups {
     /// A member that stood in line starts to run.
     pub(super) fn start(&mut self, group: u32) {
         if group != NONE {
-            let state = &mut self.groups[group as usize];
-            state.ready -= 1;
-            state.running += 1;
+            self.groups[group as usize].running += 1;
         }
     }
 

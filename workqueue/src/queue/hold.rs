@@ -114,7 +114,10 @@ impl<T: Clone + Eq + Hash> Core<T> {
                 match again {
                     Again::No => return false,
                     Again::Now => self.counters.dirty -= 1,
-                    Again::At => self.disarm(index),
+                    Again::At => {
+                        self.disarm(index);
+                        self.skip_delay(index);
+                    }
                 }
                 return true;
             }

@@ -14,7 +14,7 @@ use crate::rate_limit::{Delay, nanos};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Lease {
     slot: u32,
-    generation: u32,
+    run: u64,
 }
 
 /// A key that was handed out.
@@ -69,8 +69,6 @@ impl<T: Clone + Eq + Hash> Core<T> {
             let index = self.lines.next(now, &self.slots)?;
             if self.groups.is_full(self.slots[index as usize].group) {
                 self.lines.remove(index, &mut self.slots);
-                // Cannot release anybody: the group is full.
-                let _ = self.groups.left_line(self.slots[index as usize].group);
                 self.block(index);
                 continue;
             }
@@ -79,22 +77,28 @@ impl<T: Clone + Eq + Hash> Core<T> {
     }
 
     fn start(&mut self, index: u32, now: u64) -> Taken<T> {
+        // User code first: if cloning panics, the key is still in line.
+        let key = self.slots[index as usize]
+            .key
+            .clone()
+            .expect("a slot in line is occupied");
+        self.runs += 1;
         self.lines.start(index, &mut self.slots);
         self.groups.start(self.slots[index as usize].group);
         let tail = self.running_tail;
         let slot = &mut self.slots[index as usize];
         slot.state = State::Running;
         slot.again = Again::No;
-        slot.generation = slot.generation.wrapping_add(1);
+        slot.run = self.runs;
         slot.started = now;
         slot.run_priority = slot.priority;
         (slot.prev, slot.next) = (tail, NONE);
         self.counters.started(now.saturating_sub(slot.since), now);
         let taken = Taken {
-            key: slot.key.clone().expect("a slot in line is occupied"),
+            key,
             lease: Lease {
                 slot: index,
-                generation: slot.generation,
+                run: self.runs,
             },
             failures: self
                 .extras
@@ -119,12 +123,12 @@ impl<T: Clone + Eq + Hash> Core<T> {
         let slot = self
             .slots
             .get(index as usize)
-            .filter(|slot| slot.generation == lease.generation)?;
+            .filter(|slot| slot.run == lease.run)?;
         debug_assert_eq!(slot.state, State::Running, "a valid lease names a running key");
         let (again, flow, group) = (slot.again, slot.flow, slot.group);
         self.counters.finished(slot.started, now);
         self.stop_running(index);
-        self.slots[index as usize].state = State::Idle;
+        self.set_state(index, State::Idle);
         self.lines.finish(flow);
         for released in self.groups.finish(group) {
             self.enter_line(released);
@@ -164,7 +168,7 @@ impl<T: Clone + Eq + Hash> Core<T> {
                 self.settle(index, now);
                 return false;
             }
-            slot.state = State::Delayed;
+            self.set_state(index, State::Delayed);
             return true;
         };
         self.counters.retries += 1;
@@ -175,18 +179,19 @@ impl<T: Clone + Eq + Hash> Core<T> {
         };
         let at = now.saturating_add(delay).max(interval);
         if asked && slot.deadline < at {
-            slot.state = State::Delayed;
+            self.set_state(index, State::Delayed);
             self.free_tickets(backoff);
             return true;
         }
         slot.priority = slot.priority.min(slot.run_priority);
+        self.skip_delay(index);
         self.note_backoff(index, backoff);
         if at <= now && !self.closed {
             self.disarm(index);
             self.serve_delay(index);
             self.want(index, now);
         } else {
-            self.slots[index as usize].state = State::Delayed;
+            self.set_state(index, State::Delayed);
             self.delay_until(index, at, now);
         }
         true
@@ -196,7 +201,7 @@ impl<T: Clone + Eq + Hash> Core<T> {
     #[must_use]
     pub fn failures(&self, lease: Lease) -> Option<u32> {
         let slot = self.slots.get(lease.slot as usize)?;
-        (slot.generation == lease.generation).then(|| {
+        (slot.run == lease.run).then(|| {
             self.extras
                 .get(slot.extra as usize)
                 .map_or(0, |extra| extra.failures)
@@ -215,6 +220,10 @@ impl<T: Clone + Eq + Hash> Core<T> {
         let Some(extra) = self.extras.get_mut(slot.extra as usize) else {
             return false;
         };
+        if extra.backing_off && matches!(verdict, Verdict::Done) {
+            // Rate-limited while it ran, as client-go's users do it: the failure stands.
+            return false;
+        }
         extra.failures = 0;
         std::mem::take(&mut extra.limited)
     }
@@ -223,7 +232,7 @@ impl<T: Clone + Eq + Hash> Core<T> {
         let slot = &mut self.slots[index as usize];
         let (prev, next) = (slot.prev, slot.next);
         // The lease is spent.
-        slot.generation = slot.generation.wrapping_add(1);
+        slot.run = 0;
         match prev {
             NONE => self.running_head = next,
             prev => self.slots[prev as usize].next = next,

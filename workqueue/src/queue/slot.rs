@@ -55,9 +55,10 @@ pub(super) struct Slot<T> {
     pub(super) timer: Token,
     /// Bit set of those who asked for the wanted run.
     pub(super) sources: u64,
+    /// Number of the present run, 0 = not running.
+    pub(super) run: u64,
     pub(super) prev: u32,
     pub(super) next: u32,
-    pub(super) generation: u32,
     pub(super) flow: u32,
     pub(super) group: u32,
     pub(super) extra: u32,

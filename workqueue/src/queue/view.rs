@@ -62,20 +62,12 @@ impl<T: Clone + Eq + Hash> Core<T> {
         })
     }
 
-    /// All numbers at once. O(flows + keys with failures + delayed keys' states), so for people and scrapers.
+    /// All numbers at once. O(flows + keys with failures): for people and scrapers.
     pub fn stats(&mut self, now: Instant) -> Stats {
         let now = self.settle_to(now);
         let age = |since: u64| Duration::from_nanos(now.saturating_sub(since));
-        let unfinished = u128::from(now) * self.counters.running as u128
-            - self
-                .counters
-                .starts
-                .min(u128::from(now) * self.counters.running as u128);
-        let delayed = self
-            .slots
-            .iter()
-            .filter(|slot| slot.key.is_some() && slot.state == State::Delayed)
-            .count();
+        let everything = u128::from(now) * self.counters.running as u128;
+        let unfinished = everything.saturating_sub(self.counters.starts);
         let oldest = |priority: Priority| self.lines.oldest(priority.index(), &self.slots).map(age);
         Stats {
             depth: self.depth(),
@@ -89,7 +81,7 @@ impl<T: Clone + Eq + Hash> Core<T> {
                 .map_or(Duration::ZERO, |slot| age(slot.started)),
             retries: self.counters.retries,
             running: self.counters.running,
-            delayed,
+            delayed: self.delayed,
             ready: Priority::ALL.map(|priority| self.lines.lane_len(priority)),
             oldest_ready: Priority::ALL.map(oldest),
             held_by_flow: self.lines.held(),
