@@ -4,10 +4,14 @@ use std::{collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
 
-use super::negotiate::Form;
+use serde_json::{Value, json};
+
+use super::negotiate::{Form, MetaVersion};
 use crate::{
+    clock::Clock,
     kind::Kind,
     storage::{EventType, Opening, Stored},
+    table::{self, Include, TableOptions},
 };
 
 /// Writes objects of one kind in one form.
@@ -18,18 +22,64 @@ pub(crate) struct Encoder {
     opening: Opening,
     /// Objects are served in the version they are stored in.
     as_stored: bool,
+    table: Option<TableView>,
+}
+
+/// How tables are shown.
+#[derive(Clone, Copy, Debug)]
+struct TableView {
+    version: MetaVersion,
+    include: Include,
+    clock: Clock,
+    /// A watch describes the columns once.
+    columns: bool,
 }
 
 const PARTIAL: &[u8] = b"{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/v1\",";
 
 impl Encoder {
+    /// Writes are answered with objects, whatever their table would look like.
     pub(crate) fn new(kind: &Arc<Kind>, form: Form) -> Self {
         Self {
             opening: opening(kind),
             as_stored: is_as_stored(kind),
             kind: Arc::clone(kind),
-            form,
+            form: if form == Form::Partial { form } else { Form::Json },
+            table: None,
         }
+    }
+
+    /// Reads are answered with tables where the client asked for them.
+    pub(crate) fn for_reads(kind: &Arc<Kind>, form: Form, include: Include, clock: Clock) -> Self {
+        let mut encoder = Self::new(kind, form);
+        if let Form::Table(version) = form {
+            encoder.form = form;
+            encoder.table = Some(TableView {
+                version,
+                include,
+                clock,
+                columns: true,
+            });
+        }
+        encoder
+    }
+
+    fn render(&self, view: TableView, items: &[Value], metadata: Value) -> Bytes {
+        let options = TableOptions {
+            api_version: view.version.api_version(),
+            metadata,
+            include: view.include,
+            columns: view.columns,
+        };
+        let table = table::render(&self.kind, items, &options, view.clock.timestamp());
+        Bytes::from(table.to_string())
+    }
+
+    fn value(&self, stored: &Stored) -> Value {
+        let mut object = stored.value();
+        object["apiVersion"] = self.kind.api_version().into();
+        object["kind"] = self.kind.kind.clone().into();
+        object
     }
 
     /// One object as a document of its own.
@@ -39,7 +89,15 @@ impl Encoder {
         out
     }
 
+    fn push_row(&self, view: TableView, stored: &Stored, out: &mut VecDeque<Bytes>) {
+        let version = json!({"resourceVersion": stored.version.to_string()});
+        out.push_back(self.render(view, &[self.value(stored)], version));
+    }
+
     fn push_object(&self, stored: &Stored, out: &mut VecDeque<Bytes>) {
+        if let Some(view) = self.table {
+            return self.push_row(view, stored, out);
+        }
         match self.form {
             Form::Partial => {
                 out.push_back(Bytes::from_static(PARTIAL));
@@ -57,6 +115,13 @@ impl Encoder {
     /// A list. `shard` is the shard selector it was cut with.
     pub(crate) fn list(&self, items: &[Arc<Stored>], meta: &ListMeta<'_>) -> VecDeque<Bytes> {
         let mut out = VecDeque::with_capacity(items.len() * 2 + 2);
+        if let Some(view) = self.table {
+            let items: Vec<Value> = items.iter().map(|stored| self.value(stored)).collect();
+            let metadata = serde_json::from_str(&meta.json(false)).unwrap_or_default();
+            out.push_back(self.render(view, &items, metadata));
+            out.push_back(Bytes::from_static(b"\n"));
+            return out;
+        }
         let metadata = meta.json(self.kind.custom && self.form == Form::Json);
         let custom = self.kind.custom && self.form == Form::Json;
         let (kind, version) = match self.form {
@@ -107,6 +172,9 @@ impl Encoder {
         out.push_back(Bytes::from_static(event.opening()));
         self.push_object(stored, out);
         out.push_back(Bytes::from_static(b"}\n"));
+        if let Some(view) = &mut self.table {
+            view.columns = false;
+        }
     }
 
     /// The line of a bookmark.
@@ -122,7 +190,14 @@ impl Encoder {
             Form::Json => String::from_utf8_lossy(self.opening.bytes()).into_owned(),
             _ => String::from_utf8_lossy(PARTIAL).into_owned(),
         };
-        let object = format!("{opening}{metadata}}}");
+        let object = match self.table {
+            None => format!("{opening}{metadata}}}"),
+            Some(view) => {
+                let row: Value = serde_json::from_str(&format!("{{{metadata}}}")).unwrap_or_default();
+                let table = self.render(view, &[row], json!({"resourceVersion": version}));
+                String::from_utf8_lossy(&table).into_owned()
+            }
+        };
         Bytes::from(format!("{{\"type\":\"BOOKMARK\",\"object\":{object}}}\n"))
     }
 }

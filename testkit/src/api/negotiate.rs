@@ -11,6 +11,8 @@ pub(crate) enum Form {
     Json,
     /// Metadata alone.
     Partial,
+    /// Rows of cells, for people.
+    Table(MetaVersion),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +104,7 @@ pub(crate) fn form(headers: &HeaderMap, shape: Shape) -> Result<Form, ApiError> 
                 ("PartialObjectMetadata", Shape::Object) | ("PartialObjectMetadataList", Shape::List) => {
                     meta.map(|_| Form::Partial)
                 }
+                ("Table", _) => meta.map(Form::Table),
                 _ => None,
             }
         })

@@ -25,6 +25,7 @@ use crate::{
     state::{Shared, State, storage_id},
     status::ApiError,
     storage::{Key, Page, Stored},
+    table::Include,
     write::scale_of,
 };
 
@@ -411,8 +412,9 @@ fn key(path: &ResourcePath) -> Key {
     )
 }
 
-fn encoder(_shared: &Shared, _call: &Call, kind: &Arc<Kind>, form: negotiate::Form) -> Encoder {
-    Encoder::new(kind, form)
+fn encoder(shared: &Shared, call: &Call, kind: &Arc<Kind>, form: negotiate::Form) -> Encoder {
+    let include = Include::parse(call.query.get("includeObject").unwrap_or_default());
+    Encoder::for_reads(kind, form, include, shared.clock)
 }
 
 /// Indents an answer for people.
