@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use futures::Stream;
-use informer_store::Change;
+use informer_store::{Cache, Change, Object};
 use informer_workqueue::{RateLimiter, WorkQueue};
 use tokio::sync::mpsc;
 
@@ -85,6 +85,15 @@ impl<R: Reconciler> Builder<R> {
         G: Trigger<K, R::Key> + 'static,
     {
         self.watch(Source::new(changes, trigger))
+    }
+
+    /// The changes of a cache; workers start once it is synced.
+    pub fn cache<K, G>(self, cache: &Cache<K>, trigger: G) -> Self
+    where
+        K: Object,
+        G: Trigger<K, R::Key> + 'static,
+    {
+        self.watch(Source::of(cache, trigger))
     }
 
     /// A source of changes that trigger reconciles.

@@ -43,6 +43,7 @@ impl<T: Key> Handle<T> {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let mut stats = self.0.counters.snapshot();
+        stats.event_latency = self.0.queue.stats().queue_duration;
         let sources = self.0.sources();
         stats.workers = self.0.workers;
         stats.events = sources.past.events;

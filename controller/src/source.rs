@@ -11,7 +11,7 @@ use std::{
 };
 
 use futures::{FutureExt as _, Stream, StreamExt as _, future::BoxFuture, stream::BoxStream};
-use informer_store::{Cause, Change};
+use informer_store::{Cache, Cause, Change, Object};
 use informer_workqueue::{AddOptions, Priority};
 use tokio::sync::Notify;
 
@@ -63,6 +63,16 @@ impl<K: Send + Sync + 'static, T: Key> Source<K, T> {
             lane: Box::new(lane_of),
             synced: None,
         }
+    }
+
+    /// The changes of `cache`, synced when it is.
+    pub fn of<G>(cache: &Cache<K>, trigger: G) -> Self
+    where
+        K: Object,
+        G: Trigger<K, T> + 'static,
+    {
+        let synced = cache.clone();
+        Self::new(cache.subscribe(), trigger).synced(async move { synced.synced().await })
     }
 
     /// The name under which it appears in the status, in logs, and in [`Context::triggers`](crate::Context::triggers).

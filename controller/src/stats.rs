@@ -5,6 +5,8 @@ use std::{
     time::Duration,
 };
 
+use informer_workqueue::Histogram;
+
 /// What a controller has done so far, from [`Handle::stats`](crate::Handle::stats). Counters never go back.
 ///
 /// # Source
@@ -37,6 +39,8 @@ pub struct Stats {
     pub stuck: u64,
     /// `controller_runtime_reconcile_time_seconds`.
     pub reconcile_time: Durations,
+    /// From the trigger, or the end of a delay, to the start of the reconcile: `workqueue_queue_duration_seconds`.
+    pub event_latency: Histogram,
     /// Changes that sources delivered.
     pub events: u64,
     /// Changes that a predicate said don't matter.

@@ -39,6 +39,7 @@ pub(super) async fn run<R: Reconciler>(
         mut commands,
     } = controller;
     let mut shutdown = pin!(shutdown);
+    let _ending = Ending(Arc::clone(&shared));
     // Lives as long as this future: workers elsewhere stop when it is dropped.
     let (alive, forced) = watch::channel(());
     let mut parts = Parts::new(Arc::clone(&shared));
@@ -109,7 +110,6 @@ pub(super) async fn run<R: Reconciler>(
         shared.counters.panics.add(1);
     }
     let _ = tokio::time::timeout(FORCED_WAIT, workers.ended()).await;
-    shared.phase.send_replace(RunPhase::Stopped);
     let report = Report {
         finished: report.done,
         abandoned: report.abandoned,
@@ -137,13 +137,21 @@ fn started_late<T: Key>(shared: &Shared<T>, when_unsynced: WhenUnsynced) -> Resu
     };
     drop(sources);
     if when_unsynced == WhenUnsynced::Fail {
-        shared.stopping.send_replace(true);
-        shared.phase.send_replace(RunPhase::Stopped);
-        shared.queue.close();
         return Err(unsynced);
     }
     tracing::warn!(controller = shared.name, sources = ?unsynced.sources, "sources are not synced in time");
     Ok(())
+}
+
+/// However the run ends, nothing is taken any more and whoever asks is told.
+struct Ending<T: Key>(Arc<Shared<T>>);
+
+impl<T: Key> Drop for Ending<T> {
+    fn drop(&mut self) {
+        self.0.queue.close();
+        self.0.stopping.send_replace(true);
+        self.0.phase.send_replace(RunPhase::Stopped);
+    }
 }
 
 /// The workers, on this task or on others.

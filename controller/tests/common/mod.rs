@@ -103,10 +103,10 @@ impl Drop for OnDrop {
 }
 
 /// A controller whose reconciler takes notes and answers by the number of the attempt.
-pub(crate) fn script(
-    probe: &Probe,
-    answer: impl Fn(u32) -> Result<Action, Failure> + Send + Sync + 'static,
-) -> Builder<impl Reconciler<Key = ObjectKey>> {
+pub(crate) fn script<F>(probe: &Probe, answer: F) -> Builder<impl Reconciler<Key = ObjectKey> + use<F>>
+where
+    F: Fn(u32) -> Result<Action, Failure> + Send + Sync + 'static,
+{
     let (probe, answer) = (probe.clone(), Arc::new(answer));
     let reconciler = reconcile_fn(move |cx: Context| {
         let (probe, answer) = (probe.clone(), Arc::clone(&answer));
