@@ -84,7 +84,7 @@ pub(super) async fn run<R: Reconciler>(
                     parts.start_anyway = true;
                 }
             }
-            _ = watchdog.tick(), if shared.is_active() => shared.warn_of_stuck(),
+            _ = watchdog.tick() => shared.warn_of_stuck(),
         }
     }
 
@@ -280,10 +280,6 @@ impl<T: Key> Parts<T> {
 }
 
 impl<T: Key> Shared<T> {
-    fn is_active(&self) -> bool {
-        self.counters.active.load(std::sync::atomic::Ordering::Relaxed) > 0
-    }
-
     /// Logs and counts, once each, the runs that take too long.
     fn warn_of_stuck(&self) {
         let now = Instant::now();

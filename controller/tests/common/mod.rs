@@ -138,3 +138,16 @@ pub(crate) fn config(name: &str, version: u64) -> Arc<ConfigMap> {
 pub(crate) fn added(name: &str) -> Change<ConfigMap> {
     Change::added(key(name), config(name, 1), false, Cause::Live)
 }
+
+/// Pending once, and ready to be polled again at once, whether or not a runtime drives the task.
+pub(crate) async fn yield_once() {
+    let mut yielded = false;
+    std::future::poll_fn(|cx| {
+        if std::mem::replace(&mut yielded, true) {
+            return std::task::Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        std::task::Poll::Pending
+    })
+    .await;
+}
