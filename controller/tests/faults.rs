@@ -86,6 +86,7 @@ async fn r7_whoever_waits_is_told_when_the_run_is_dropped() {
 }
 
 /// Spawns onto the test's runtime and counts.
+#[expect(clippy::disallowed_methods, reason = "a spawner is there to spawn")]
 fn spawner(spawned: &Arc<AtomicUsize>) -> impl informer_controller::Spawner {
     let spawned = Arc::clone(spawned);
     move |worker: BoxFuture<'static, ()>| {
