@@ -332,4 +332,4 @@ fn structural(schema: &Value, path: &str, causes: &mut Vec<Cause>) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

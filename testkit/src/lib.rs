@@ -12,6 +12,7 @@ pub mod fixtures;
 pub mod generate;
 mod kind;
 mod listener;
+mod openapi;
 mod patch;
 mod replica;
 mod requests;

@@ -6,7 +6,7 @@ use http::{HeaderValue, Method, StatusCode, header};
 use serde_json::json;
 
 use super::{Answer, Call, json_response, read::pretty, route::Route, text_response};
-use crate::{body::Body, discovery, state::Shared, status::ApiError};
+use crate::{body::Body, discovery, openapi, state::Shared, status::ApiError};
 
 pub(crate) fn answer(shared: &Arc<Shared>, call: &Call, route: &Route) -> Answer {
     if !matches!(call.method, Method::GET | Method::HEAD) {
@@ -29,7 +29,8 @@ pub(crate) fn answer(shared: &Arc<Shared>, call: &Call, route: &Route) -> Answer
         Route::CoreVersions | Route::Groups | Route::Group(_) | Route::GroupVersion { .. } => {
             discover(shared, call)
         }
-        Route::OpenApiV3(_) | Route::OpenApiV2 | Route::Unknown | Route::Sim(_) | Route::Resource(_) => {
+        Route::OpenApiV3(path) => open_api(shared, call, path),
+        Route::OpenApiV2 | Route::Unknown | Route::Sim(_) | Route::Resource(_) => {
             Err(ApiError::path_not_found())
         }
     }
@@ -63,6 +64,34 @@ fn discover(shared: &Shared, call: &Call) -> Answer {
         return Ok(response);
     }
     Ok(pretty(call, response))
+}
+
+fn open_api(shared: &Shared, call: &Call, path: &str) -> Answer {
+    let accept = call.header(&header::ACCEPT);
+    let readable = |clause: &str| {
+        let media = clause.split(';').next().unwrap_or_default().trim();
+        matches!(
+            media,
+            "" | "*/*" | "application/*" | "application/json" | "text/plain"
+        )
+    };
+    if !accept.split(',').any(readable) {
+        return Err(ApiError::not_acceptable());
+    }
+    let document = openapi::document(&shared.lock().registry, path).ok_or_else(ApiError::path_not_found)?;
+    let known = call.header(&header::IF_NONE_MATCH);
+    let mut response = json_response(StatusCode::OK, Body::full(document.body));
+    if known == document.etag {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        *response.body_mut() = Body::empty();
+    }
+    if let Ok(etag) = HeaderValue::from_str(&document.etag) {
+        response.headers_mut().insert(header::ETAG, etag);
+    }
+    response
+        .headers_mut()
+        .insert(header::VARY, HeaderValue::from_static("Accept"));
+    Ok(response)
 }
 
 fn version() -> serde_json::Value {
