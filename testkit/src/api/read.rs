@@ -230,7 +230,7 @@ impl Scope<'_> {
             version: &forged.unwrap_or_else(|| version.to_string()),
             token: next.as_deref().unwrap_or_default(),
             remaining: (page.next_after.is_some() && !self.filter.selects()).then_some(page.remaining),
-            shard: self.filter.shard_text(),
+            shard: self.filter.shard_text().filter(|_| form == negotiate::Form::Json),
         };
         let body = encoder(shared, call, self.kind, form).list(&items, &meta);
         Ok(pretty(call, json_response(StatusCode::OK, Body::pieces(body))))

@@ -337,9 +337,11 @@ pub(crate) fn commit(
         Updated::Changed(object) | Updated::Removed(object) if dry_run => loose(kind, &object),
         Updated::Changed(object) => Stored::clone(&state.put(kind, object)),
         Updated::Removed(object) => {
-            let last = loose(kind, &object);
-            state.remove(kind, object);
-            last
+            // Watchers get the state as it was stored, finalizers and all.
+            if let Some(stored) = state.storage.get(&kind.storage, key).cloned() {
+                state.remove(kind, stored.value());
+            }
+            loose(kind, &object)
         }
     }
 }
