@@ -85,6 +85,12 @@ fn open_api(shared: &Shared, call: &Call, path: &str) -> Answer {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         *response.body_mut() = Body::empty();
     }
+    if path.is_empty() {
+        // The index goes out as a plain file does.
+        let text = HeaderValue::from_static("text/plain; charset=utf-8");
+        response.headers_mut().insert(header::CONTENT_TYPE, text);
+        return Ok(response);
+    }
     if let Ok(etag) = HeaderValue::from_str(&document.etag) {
         response.headers_mut().insert(header::ETAG, etag);
     }

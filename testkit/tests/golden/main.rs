@@ -11,15 +11,17 @@
 //! | number of plain bookmarks, and their version | driven by timers of the real server and by others' writes |
 //! | the oldest version in `too old resource version: 2 (398)` | the real server's cache keeps another window than its storage |
 //! | discovery and tables of shared kinds: entries of kinds and objects that only one side has | this server has fewer kinds, and no components that make objects |
+//! | the definition's own version | it is established in three writes there, in one here |
+//! | what the recording cut off | only what is there is compared |
 //! | `/version`, `/readyz?verbose`, `/openapi/v3` | names what a server is made of; compared by shape |
 
-mod support;
+mod exchange;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use exchange::{Row, Uids, differences, rows};
 use informer_testkit::{ApiServer, Body};
 use serde_json::{Value, json};
-use support::golden::{Row, Uids, differences, rows};
 use tower::Service;
 
 /// The headers whose values are part of the protocol.
