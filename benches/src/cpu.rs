@@ -12,6 +12,14 @@ pub fn process_time() -> Duration {
     Duration::new(seconds.unwrap_or_default(), nanos.unwrap_or_default())
 }
 
+/// Processor time spent by this thread so far.
+#[must_use]
+pub fn thread_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    let (seconds, nanos) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
+    Duration::new(seconds.unwrap_or_default(), nanos.unwrap_or_default())
+}
+
 /// Runs `work` and returns its result with the processor time it took.
 pub fn timed<R>(work: impl FnOnce() -> R) -> (R, Duration) {
     let start = process_time();

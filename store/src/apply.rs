@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 use crate::{
     Batch, Cause, Change, Delta, Entry, KeyError, Object, ObjectKey, Replacement, ResourceVersion,
     ResyncPart, Tombstone,
+    log::Logged,
     state::{Held, Stamp, State},
     stats::Tally,
 };
@@ -59,7 +60,7 @@ pub(crate) struct Rules<K> {
 pub(crate) struct Effects<K> {
     /// Whether anybody listens.
     pub(crate) wanted: bool,
-    pub(crate) changes: SmallVec<[Change<K>; 1]>,
+    pub(crate) changes: SmallVec<[Logged<K>; 1]>,
     /// Objects to let go of once no lock is held.
     pub(crate) dropped: SmallVec<[Arc<K>; 2]>,
     pub(crate) tally: Tally,
@@ -78,27 +79,36 @@ impl<K> Effects<K> {
     fn added(&mut self, key: &ObjectKey, new: &Arc<K>, initial: bool, cause: Cause) {
         self.tally.added += 1;
         if self.wanted {
-            let change = Change::added(key.clone(), Arc::clone(new), initial, cause);
-            self.changes.push(change);
+            self.log(Change::added(key.clone(), Arc::clone(new), initial, cause));
         }
     }
 
     fn updated(&mut self, key: &ObjectKey, old: &Arc<K>, new: &Arc<K>, cause: Cause) {
         self.tally.updated += 1;
         if self.wanted {
-            let change = Change::updated(key.clone(), Arc::clone(old), Arc::clone(new), cause);
-            self.changes.push(change);
+            self.log(Change::updated(
+                key.clone(),
+                Arc::clone(old),
+                Arc::clone(new),
+                cause,
+            ));
         }
     }
 
-    fn deleted(&mut self, key: &ObjectKey, last: Arc<K>, inferred: bool, cause: Cause) {
+    /// `held` is what the key held, where `last` is something else.
+    fn deleted(&mut self, key: &ObjectKey, last: Arc<K>, held: Option<Arc<K>>, inferred: bool, cause: Cause) {
         self.tally.deleted += 1;
         if self.wanted {
-            self.changes
-                .push(Change::deleted(key.clone(), last, inferred, cause));
+            let change = Change::deleted(key.clone(), last, inferred, cause);
+            self.changes.push(Logged { change, held });
         } else {
             self.dropped.push(last);
+            self.dropped.extend(held);
         }
+    }
+
+    fn log(&mut self, change: Change<K>) {
+        self.changes.push(Logged { change, held: None });
     }
 }
 
@@ -171,6 +181,7 @@ pub(crate) fn apply<K: Object>(
         }
     }
     state.steps += 1;
+    state.changes += effects.tally.added + effects.tally.updated + effects.tally.deleted;
 }
 
 /// Whether `version` is surely older than `than`; unset counts as older than anything.
@@ -212,7 +223,7 @@ fn upsert<K: Object>(state: &mut State<K>, entry: Entry<K>, rules: &Rules<K>, ef
             UidChange::Update => change(state, slot, entry, stamp, effects),
             UidChange::DeleteThenAdd => {
                 let old = state.replace(slot, Arc::clone(&entry.object), stamp);
-                effects.deleted(&entry.key, old, true, entry.cause);
+                effects.deleted(&entry.key, old, None, true, entry.cause);
                 effects.added(&entry.key, &entry.object, false, entry.cause);
             }
         },
@@ -230,7 +241,7 @@ fn change<K: Object>(
     if effects.wanted {
         let old = state.replace(slot, Arc::clone(&object), stamp);
         effects.tally.updated += 1;
-        effects.changes.push(Change::updated(key, old, object, cause));
+        effects.log(Change::updated(key, old, object, cause));
     } else {
         let old = state.replace(slot, object, stamp);
         effects.tally.updated += 1;
@@ -283,14 +294,11 @@ fn delete<K: Object>(
             continue;
         }
         let held = state.remove(slot);
-        let last = match &tombstone.object {
-            Some(object) => {
-                effects.dropped.push(held.object);
-                Arc::clone(object)
-            }
-            None => held.object,
+        let (last, before) = match &tombstone.object {
+            Some(object) => (Arc::clone(object), Some(held.object)),
+            None => (held.object, None),
         };
-        effects.deleted(&held.key, last, tombstone.inferred, tombstone.cause);
+        effects.deleted(&held.key, last, before, tombstone.inferred, tombstone.cause);
     }
 }
 
@@ -395,7 +403,7 @@ fn replace<K: Object>(
     }
     let tell_deleted = |deleted: Vec<Held<K>>, effects: &mut Effects<K>| {
         for held in deleted {
-            effects.deleted(&held.key, held.object, true, cause);
+            effects.deleted(&held.key, held.object, None, true, cause);
         }
     };
     if rules.relist_order == RelistOrder::DeletesFirst {

@@ -83,6 +83,7 @@ impl<K> Inner<K> {
 /// What the writer takes from the state it has just written.
 struct Outcome {
     steps: u64,
+    changes: u64,
     /// Version and sync state, where somebody wants to know.
     news: Option<(ResourceVersion, bool)>,
 }
@@ -107,10 +108,12 @@ impl<K: Object> Inner<K> {
         };
         self.counters.add(&effects.tally);
         if effects.wanted {
-            let version = outcome.news.as_ref().map(|(version, _)| version.clone());
+            let (version, synced) = outcome.news.clone().unwrap_or_default();
             let block = Block {
                 changes: effects.changes,
-                version: version.unwrap_or_default(),
+                total: outcome.changes,
+                version,
+                synced,
             };
             self.log
                 .append(outcome.steps, block, || self.state.pin_in_order());
@@ -131,6 +134,7 @@ impl<K: Object> Inner<K> {
         effects.tally.batches = 1;
         let outcome = Outcome {
             steps: state.steps,
+            changes: state.changes,
             news: self.news(state),
         };
         (effects, outcome)

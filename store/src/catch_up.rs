@@ -33,6 +33,11 @@ impl<K> CatchUp<K> {
         }
     }
 
+    /// What was seen before, if anything.
+    pub(crate) fn origin(&self) -> Option<&Arc<State<K>>> {
+        self.from.as_ref()
+    }
+
     pub(crate) fn target(&self) -> &Arc<State<K>> {
         &self.to
     }

@@ -38,6 +38,6 @@ pub use crate::{
     snapshot::Snapshot,
     stats::Stats,
     store::{Direct, IndexExists, Indexer, NoIndex, Store, TextValues},
-    subscribe::Subscription,
+    subscribe::{Departure, EventHandler, Handled, HandlerPanic, Subscription, SubscriptionHandle},
     version::ResourceVersion,
 };

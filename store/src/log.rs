@@ -20,8 +20,18 @@ use crate::{Change, ResourceVersion, state::State};
 
 /// What one applied batch changed.
 pub(crate) struct Block<K> {
-    pub(crate) changes: SmallVec<[Change<K>; 1]>,
+    pub(crate) changes: SmallVec<[Logged<K>; 1]>,
+    /// Changes of the cache's life up to and with this block.
+    pub(crate) total: u64,
     pub(crate) version: ResourceVersion,
+    pub(crate) synced: bool,
+}
+
+/// A change, and what it does not tell itself.
+pub(crate) struct Logged<K> {
+    pub(crate) change: Change<K>,
+    /// What was held before a deletion that brought a final state of its own.
+    pub(crate) held: Option<Arc<K>>,
 }
 
 pub(crate) type BlockRef<K> = Arc<Block<K>>;
@@ -66,7 +76,8 @@ pub(crate) struct Overrun<K> {
 
 /// What a subscription finds in the log.
 pub(crate) enum Found<K> {
-    Blocks(VecDeque<BlockRef<K>>),
+    /// Blocks from this position on.
+    Blocks(u64, VecDeque<BlockRef<K>>),
     Overrun(Overrun<K>),
     Nothing,
     Closed,
@@ -188,6 +199,22 @@ impl<K> Log<K> {
         self.lock().head()
     }
 
+    /// Has `reader` looked at again.
+    pub(crate) fn wake(&self, reader: usize) {
+        let waker = self
+            .lock()
+            .readers
+            .get_mut(reader)
+            .and_then(|reader| reader.waker.take());
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    /// Changes held for the subscriptions, and how many these are.
+    pub(crate) fn size(&self) -> (usize, usize) {
+        let inner = self.lock();
+        (inner.held, inner.readers.len())
+    }
+
     /// Ends the log: readers get what is in it, then nothing more.
     pub(crate) fn close(&self) {
         let mut inner = self.lock();
@@ -297,6 +324,6 @@ impl<K> Inner<K> {
         if at == tail {
             self.trim(gone);
         }
-        Found::Blocks(blocks)
+        Found::Blocks(at, blocks)
     }
 }

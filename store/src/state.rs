@@ -25,6 +25,8 @@ pub(crate) struct State<K> {
     pub(crate) version: ResourceVersion,
     /// Steps applied: the position in the log at which a subscription that starts here goes on.
     pub(crate) steps: u64,
+    /// Changes made, ever.
+    pub(crate) changes: u64,
     /// Whether a list has been applied.
     pub(crate) synced: bool,
 }
@@ -40,6 +42,7 @@ impl<K> Clone for State<K> {
             indexes: triomphe::Arc::clone(&self.indexes),
             version: self.version.clone(),
             steps: self.steps,
+            changes: self.changes,
             synced: self.synced,
         }
     }
@@ -153,6 +156,7 @@ impl<K> State<K> {
             indexes: triomphe::Arc::new(Vec::new()),
             version: ResourceVersion::UNSET,
             steps: 0,
+            changes: 0,
             synced: false,
         }
     }

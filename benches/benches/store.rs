@@ -1,0 +1,503 @@
+//! The store next to kube-runtime's on the same objects: apply, get, list, lookups, relist, and update latency under
+//! readers.
+//!
+//! Two kinds of pod: *slim* (metadata, node name and phase; 100,000 of them fit a small machine) for what does not
+//! look into objects, and *real* (9 KB of JSON) for what kube-runtime clones.
+
+use std::{
+    collections::{HashMap, HashSet},
+    hint::black_box,
+    sync::{
+        Arc, RwLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use criterion::{BatchSize, Criterion, criterion_group};
+use informer::store::{Batch, Cache, Delta, Entry, Index, ObjectKey, Replacement, ResourceVersion, Snapshot};
+use informer_benches::table;
+use k8s_openapi::api::core::v1::Pod;
+use kube_core::{Expression, Selector, SelectorExt};
+use kube_runtime::{
+    reflector::{self, ObjectRef},
+    watcher::Event,
+};
+
+const MANY: usize = 100_000;
+const NODES: usize = 3_000;
+
+fn slim(index: usize, version: u64) -> Pod {
+    let json = serde_json::json!({
+        "metadata": {
+            "name": format!("deployment-{:05}-7d9f8b6c5d-{:05}", index / 20, index),
+            "namespace": format!("namespace-{:03}", index % 50),
+            "uid": format!("00000000-0000-4000-8000-{index:012}"),
+            "resourceVersion": version.to_string(),
+            "labels": {"app": format!("app-{}", index % 1000), "tier": ["web", "db"][index % 2]},
+        },
+        "spec": {"nodeName": format!("node-{:04}", index % NODES), "containers": []},
+        "status": {"phase": "Running"},
+    });
+    serde_json::from_value(json).expect("a pod")
+}
+
+fn real(index: usize) -> Pod {
+    let mut rng = fastrand::Rng::with_seed(index as u64);
+    let mut pod: Pod =
+        serde_json::from_value(informer_testkit::generate::pod(index, &mut rng)).expect("a generated pod");
+    pod.metadata.uid = Some(format!("00000000-0000-4000-8000-{index:012}"));
+    pod.metadata.resource_version = Some((index + 1).to_string());
+    pod
+}
+
+fn by_node() -> Index<Pod, String> {
+    Index::hash("node", |pod: &Pod| pod.spec.as_ref()?.node_name.clone())
+}
+
+/// The same objects in a cache and in kube-runtime's store.
+struct Pair {
+    objects: Vec<Arc<Pod>>,
+    cache: Cache<Pod>,
+    reader: reflector::Store<Pod>,
+    writer: reflector::store::Writer<Pod>,
+    by_node: Index<Pod, String>,
+}
+
+fn pair(objects: Vec<Arc<Pod>>, indexes: bool) -> Pair {
+    let by_node = by_node();
+    let mut builder = Cache::builder();
+    if indexes {
+        builder = builder.index(&by_node).index(&Index::by_label("app"));
+    }
+    let cache = builder.build();
+    cache.apply(replacement(&objects, 1));
+    let mut writer = reflector::store::Writer::<Pod>::new(());
+    writer.apply_watcher_event(&Event::Init);
+    for object in &objects {
+        writer.apply_watcher_event(&Event::InitApply((**object).clone()));
+    }
+    writer.apply_watcher_event(&Event::InitDone);
+    Pair {
+        objects,
+        cache,
+        reader: writer.as_reader(),
+        writer,
+        by_node,
+    }
+}
+
+fn slim_pair(indexes: bool) -> Pair {
+    pair((0..MANY).map(|index| Arc::new(slim(index, 1))).collect(), indexes)
+}
+
+fn replacement(objects: &[Arc<Pod>], version: u64) -> Batch<Pod> {
+    let entries = objects.iter().map(|object| Entry::new(Arc::clone(object)).expect("named"));
+    let replacement = Replacement::new(entries.collect(), version.into());
+    Batch::new(vec![Delta::Replaced(replacement)], Some(version.into()))
+}
+
+fn name(pod: &Pod) -> (&str, &str) {
+    let metadata = &pod.metadata;
+    (
+        metadata.namespace.as_deref().unwrap_or_default(),
+        metadata.name.as_deref().unwrap_or_default(),
+    )
+}
+
+/// Two generations of updates of random keys, ready to be applied in turn, each newer than the one before.
+struct Updates {
+    objects: Vec<Arc<Pod>>,
+    version: u64,
+    at: usize,
+}
+
+impl Updates {
+    /// New objects for `keys` of the pods, `rounds` versions of each.
+    fn new(make: impl Fn(usize, u64) -> Pod, keys: usize, rounds: u64) -> Self {
+        let mut rng = fastrand::Rng::with_seed(1);
+        let mut objects = Vec::new();
+        for round in 0..rounds {
+            let mut order: Vec<usize> = (0..keys).collect();
+            rng.shuffle(&mut order);
+            let version = |at: usize| 1_000_000 + round * 1_000_000 + at as u64;
+            objects.extend(order.into_iter().enumerate().map(|(at, index)| Arc::new(make(index, version(at)))));
+        }
+        Self {
+            objects,
+            version: 0,
+            at: 0,
+        }
+    }
+
+    /// The next update, or `None` after the last one.
+    fn next(&mut self) -> Option<Batch<Pod>> {
+        let object = self.objects.get(self.at)?;
+        self.at += 1;
+        let version = object.metadata.resource_version.as_deref().map(ResourceVersion::new);
+        self.version += 1;
+        Some(Batch::new(vec![Delta::Updated(Entry::new(Arc::clone(object)).expect("named"))], version))
+    }
+}
+
+fn apply(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("store/apply/100000");
+    for (id, pinned, indexes) in [("ours", false, false), ("ours-pinned", true, false), ("ours-2-indexes", false, true)] {
+        let Pair { cache, .. } = slim_pair(indexes);
+        let mut updates = Updates::new(slim, MANY, 4);
+        let mut held: Option<Snapshot<Pod>> = None;
+        group.bench_function(id, |bencher| {
+            bencher.iter_custom(|iterations| {
+                let mut spent = Duration::ZERO;
+                for _ in 0..iterations {
+                    let Some(batch) = updates.next() else {
+                        updates = Updates::new(|index, version| slim(index, version + updates_base()), MANY, 4);
+                        continue;
+                    };
+                    if pinned {
+                        held = Some(cache.snapshot());
+                    }
+                    let start = Instant::now();
+                    cache.apply(black_box(batch));
+                    spent += start.elapsed();
+                }
+                spent
+            });
+        });
+        drop(held);
+    }
+    group.finish();
+}
+
+/// Ever growing, so that updates made anew are newer than all before.
+fn updates_base() -> u64 {
+    static BASE: AtomicU64 = AtomicU64::new(0);
+    BASE.fetch_add(100_000_000, Ordering::Relaxed) + 100_000_000
+}
+
+fn apply_real(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("store/apply-real/2000");
+    let objects: Vec<_> = (0..2_000).map(|index| Arc::new(real(index))).collect();
+    let Pair { cache, mut writer, .. } = pair(objects, false);
+    let make = |index: usize, version: u64| {
+        let mut pod = real(index);
+        pod.metadata.resource_version = Some(version.to_string());
+        pod
+    };
+    let ours = Updates::new(make, 2_000, 1).objects;
+    let (mut at, mut version) = (0, 10_000_000u64);
+    group.bench_function("ours", |bencher| {
+        bencher.iter_batched(
+            || {
+                at = (at + 1) % ours.len();
+                version += 1;
+                let mut pod = (*ours[at]).clone();
+                pod.metadata.resource_version = Some(version.to_string());
+                Batch::new(
+                    vec![Delta::Updated(Entry::new(pod).expect("named"))],
+                    Some(version.into()),
+                )
+            },
+            |batch| cache.apply(batch),
+            BatchSize::SmallInput,
+        );
+    });
+    group.bench_function("kube-runtime", |bencher| {
+        bencher.iter_batched(
+            || {
+                at = (at + 1) % ours.len();
+                Event::Apply((*ours[at]).clone())
+            },
+            |event| {
+                writer.apply_watcher_event(&event);
+                event
+            },
+            BatchSize::SmallInput,
+        );
+    });
+    group.finish();
+}
+
+fn get(criterion: &mut Criterion) {
+    let pair = slim_pair(false);
+    let mut rng = fastrand::Rng::with_seed(2);
+    let keys: Vec<(String, String)> = (0..8192)
+        .map(|_| {
+            let (namespace, name) = name(&pair.objects[rng.usize(..MANY)]);
+            (namespace.to_owned(), name.to_owned())
+        })
+        .collect();
+    let mut group = criterion.benchmark_group("store/get/100000");
+    let mut at = 0;
+    let mut next = || {
+        at = (at + 1) % keys.len();
+        &keys[at]
+    };
+    group.bench_function("ours", |bencher| {
+        bencher.iter(|| {
+            let (namespace, name) = next();
+            pair.cache.get(namespace, name)
+        });
+    });
+    let snapshot = pair.cache.snapshot();
+    group.bench_function("ours-snapshot", |bencher| {
+        bencher.iter(|| {
+            let (namespace, name) = next();
+            snapshot.get(namespace, name).cloned()
+        });
+    });
+    group.bench_function("ours-miss", |bencher| {
+        bencher.iter(|| pair.cache.get(&next().0, "not-there"));
+    });
+    group.bench_function("kube-runtime", |bencher| {
+        bencher.iter(|| {
+            let (namespace, name) = next();
+            pair.reader.get(&ObjectRef::new(name).within(namespace))
+        });
+    });
+    group.finish();
+}
+
+fn list(criterion: &mut Criterion) {
+    let pair = slim_pair(false);
+    let mut group = criterion.benchmark_group("store/list/100000");
+    group.sample_size(20);
+    let snapshot = pair.cache.snapshot();
+    group.bench_function("ours", |bencher| {
+        bencher.iter(|| informer::store::Store::list(&pair.cache).len());
+    });
+    group.bench_function("ours-iterate", |bencher| {
+        bencher.iter(|| snapshot.list().filter(|pod| Arc::strong_count(pod) == 0).count());
+    });
+    group.bench_function("vec-clone", |bencher| bencher.iter(|| pair.objects.clone().len()));
+    group.bench_function("kube-runtime", |bencher| bencher.iter(|| pair.reader.state().len()));
+    group.finish();
+}
+
+/// An index as client-go has it: value → set of keys, key → object, under one lock.
+struct GoShaped {
+    by_value: HashMap<String, HashSet<String>>,
+    by_key: HashMap<String, Arc<Pod>>,
+}
+
+impl GoShaped {
+    fn by_index(&self, value: &str) -> Vec<Arc<Pod>> {
+        let keys = self.by_value.get(value).into_iter().flatten();
+        keys.filter_map(|key| self.by_key.get(key).cloned()).collect()
+    }
+}
+
+fn lookups(criterion: &mut Criterion) {
+    let pair = slim_pair(true);
+    let node = |pod: &Pod| pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
+    let mut go_shaped = GoShaped {
+        by_value: HashMap::new(),
+        by_key: HashMap::new(),
+    };
+    for object in &pair.objects {
+        let (namespace, name) = name(object);
+        let key = format!("{namespace}/{name}");
+        go_shaped.by_value.entry(node(object)).or_default().insert(key.clone());
+        go_shaped.by_key.insert(key, Arc::clone(object));
+    }
+    let go_shaped = RwLock::new(go_shaped);
+    let values: Vec<String> = (0..NODES).map(|at| format!("node-{at:04}")).collect();
+    let mut at = 0;
+    let mut next = || {
+        at = (at + 7) % values.len();
+        &values[at]
+    };
+    let mut group = criterion.benchmark_group("store/by-index/33-of-100000");
+    group.bench_function("ours", |bencher| {
+        bencher.iter(|| {
+            let snapshot = pair.cache.snapshot();
+            snapshot.by_index(&pair.by_node, next()).cloned().collect::<Vec<_>>()
+        });
+    });
+    group.bench_function("ours-borrowed", |bencher| {
+        let snapshot = pair.cache.snapshot();
+        bencher.iter(|| snapshot.by_index(&pair.by_node, next()).map(Arc::as_ptr).fold(0, |a, b| a ^ b as usize));
+    });
+    group.bench_function("go-shaped", |bencher| {
+        bencher.iter(|| go_shaped.read().expect("not poisoned").by_index(next()));
+    });
+    group.sample_size(10);
+    group.bench_function("kube-runtime-scan", |bencher| {
+        bencher.iter(|| {
+            let value = next();
+            let is_there =
+                |pod: &Pod| pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) == Some(value);
+            pair.reader.state().into_iter().filter(|pod| is_there(pod)).collect::<Vec<_>>()
+        });
+    });
+    group.finish();
+
+    let selector: Selector = Expression::Equal("app".into(), "app-77".into()).into();
+    let mut group = criterion.benchmark_group("store/selector/100-of-100000");
+    group.bench_function("ours", |bencher| {
+        bencher.iter(|| pair.cache.snapshot().query().labels(&selector).to_vec());
+    });
+    group.sample_size(10);
+    group.bench_function("kube-runtime-scan", |bencher| {
+        bencher.iter(|| {
+            let matches = |pod: &Pod| pod.metadata.labels.as_ref().is_some_and(|labels| selector.matches(labels));
+            pair.reader.state().into_iter().filter(|pod| matches(pod)).collect::<Vec<_>>()
+        });
+    });
+    group.finish();
+}
+
+fn relist(criterion: &mut Criterion) {
+    let mut pair = slim_pair(false);
+    let mut group = criterion.benchmark_group("store/relist-unchanged/100000");
+    group.sample_size(10);
+    let mut version = 10;
+    let fresh: Vec<Arc<Pod>> = pair.objects.iter().map(|object| Arc::new((**object).clone())).collect();
+    group.bench_function("ours", |bencher| {
+        bencher.iter_batched(
+            || {
+                version += 1;
+                replacement(&fresh, version)
+            },
+            |batch| pair.cache.apply(batch),
+            BatchSize::PerIteration,
+        );
+    });
+    group.bench_function("kube-runtime", |bencher| {
+        bencher.iter(|| {
+            pair.writer.apply_watcher_event(&Event::Init);
+            for object in &fresh {
+                // The watcher owns what it decoded; the store clones it once more, which is what is measured.
+                let event = Event::InitApply(Pod::clone(object));
+                pair.writer.apply_watcher_event(&event);
+            }
+            pair.writer.apply_watcher_event(&Event::InitDone);
+        });
+    });
+    group.finish();
+}
+
+/// Latency of an update while readers list everything, again and again.
+fn readers_report() {
+    const OBJECTS: usize = 80_000;
+    const SAMPLES: usize = 4_000;
+    let objects: Vec<_> = (0..OBJECTS).map(|index| Arc::new(slim(index, 1))).collect();
+    table::head(&["readers listing 80,000", "update p50 ns", "mean CPU ns", "p99 us", "lists/s"]);
+    for readers in [0usize, 1, 10, 80] {
+        let cache = Cache::new();
+        cache.apply(replacement(&objects, 1));
+        let stop = Arc::new(AtomicBool::new(false));
+        let lists = Arc::new(AtomicU64::new(0));
+        let threads: Vec<_> = (0..readers)
+            .map(|_| {
+                let (cache, stop, lists) = (cache.clone(), Arc::clone(&stop), Arc::clone(&lists));
+                std::thread::spawn(move || {
+                    while !stop.load(Ordering::Relaxed) {
+                        black_box(informer::store::Store::list(&cache).len());
+                        lists.fetch_add(1, Ordering::Relaxed);
+                    }
+                })
+            })
+            .collect();
+        let mut rng = fastrand::Rng::with_seed(3);
+        let mut samples = Vec::with_capacity(SAMPLES);
+        let begun = Instant::now();
+        let mut cpu = Duration::ZERO;
+        for at in 0..SAMPLES {
+            let version = 1_000 + at as u64;
+            let entry = Entry::new(slim(rng.usize(..OBJECTS), version)).expect("named");
+            let batch = Batch::new(vec![Delta::Updated(entry)], Some(version.into()));
+            let (start, start_cpu) = (Instant::now(), thread_time());
+            cache.apply(batch);
+            cpu += thread_time().saturating_sub(start_cpu);
+            samples.push(start.elapsed());
+        }
+        let elapsed = begun.elapsed().as_secs_f64();
+        stop.store(true, Ordering::Relaxed);
+        threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
+        samples.sort_unstable();
+        table::row(&[
+            &readers,
+            &samples[SAMPLES / 2].as_nanos(),
+            &(cpu / u32::try_from(SAMPLES).expect("few")).as_nanos(),
+            &(samples[SAMPLES * 99 / 100].as_nanos() as f64 / 1000.0),
+            &((lists.load(Ordering::Relaxed) as f64 / elapsed).round()),
+        ]);
+    }
+}
+
+fn thread_time() -> Duration {
+    informer_benches::cpu::thread_time()
+}
+
+/// The longest a reader waits while 100,000 objects are replaced.
+fn relist_report() {
+    let objects: Vec<_> = (0..MANY).map(|index| Arc::new(slim(index, 1))).collect();
+    table::head(&["relist of 100,000", "takes ms", "longest get CPU us", "longest snapshot CPU us", "reads"]);
+    for (what, changed) in [("unchanged", false), ("all changed", true)] {
+        let cache = Cache::new();
+        cache.apply(replacement(&objects, 1));
+        let next: Vec<_> = match changed {
+            true => (0..MANY).map(|index| Arc::new(slim(index, 5))).collect(),
+            false => objects.clone(),
+        };
+        let batch = replacement(&next, 9);
+        let done = Arc::new(AtomicBool::new(false));
+        let reading = {
+            let (cache, done) = (cache.clone(), Arc::clone(&done));
+            let key: ObjectKey = Entry::new(Arc::clone(&objects[500])).expect("named").key;
+            std::thread::spawn(move || {
+                let (mut get, mut snapshot, mut reads) = (Vec::new(), Vec::new(), 0u64);
+                while !done.load(Ordering::Relaxed) {
+                    let start = Instant::now();
+                    black_box(cache.get_by_key(&key));
+                    get.push(start.elapsed());
+                    let start = Instant::now();
+                    black_box(cache.snapshot().len());
+                    snapshot.push(start.elapsed());
+                    reads += 1;
+                }
+                get.sort_unstable();
+                snapshot.sort_unstable();
+                // The very longest are preemptions of a thread on a busy machine; report the 99.99th percentile.
+                let high = |samples: &[Duration]| samples.get(samples.len() * 9_999 / 10_000).copied().unwrap_or_default();
+                (high(&get), high(&snapshot), reads)
+            })
+        };
+        let start = Instant::now();
+        cache.apply(batch);
+        let took = start.elapsed();
+        done.store(true, Ordering::Relaxed);
+        let (get, snapshot, reads) = reading.join().expect("no panic");
+        table::row(&[
+            &what,
+            &took.as_millis(),
+            &(get.as_nanos() as f64 / 1000.0),
+            &(snapshot.as_nanos() as f64 / 1000.0),
+            &reads,
+        ]);
+    }
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default()
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_millis(1500))
+        .sample_size(30);
+    targets = apply, apply_real, get, list, lookups, relist
+}
+
+fn main() {
+    // `cargo bench -- readers` and `-- relist-wait` run these alone; a plain run does all.
+    let only: Option<String> = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    let wants = |name: &str| only.as_deref().is_none_or(|only| name.contains(only));
+    if wants("readers") {
+        readers_report();
+    }
+    if wants("relist-wait") {
+        relist_report();
+    }
+    benches();
+    Criterion::default().configure_from_args().final_summary();
+}
