@@ -1,14 +1,19 @@
 //! The rules by which deltas become changes: pure, one state in, effects out.
 
-use std::{cmp::Ordering, sync::Arc};
+use std::{
+    cmp::Ordering,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use smallvec::SmallVec;
 
 use crate::{
     Batch, Cause, Change, Delta, Entry, KeyError, Object, ObjectKey, Replacement, ResourceVersion,
     ResyncPart, Tombstone,
+    index::Postings,
     log::Logged,
-    state::{Held, Stamp, State},
+    state::{Held, Prepared, Stamp, State},
     stats::Tally,
 };
 
@@ -152,23 +157,81 @@ fn compare_versions(held: &ResourceVersion, new: &ResourceVersion) -> Relation {
     }
 }
 
-/// Applies `batch` to `state`.
+/// Gives every object of `batch` the key it is to be held under, and leaves out those that are refused one. To be
+/// called before the state is at hand: the key function is the user's.
+pub(crate) fn rekey<K: Object>(batch: &mut Batch<K>, rules: &Rules<K>, tally: &mut Tally) {
+    let Some(function) = &rules.key_function else {
+        return;
+    };
+    // A panic counts as a refusal; the function has seen nothing but an object that nobody can change.
+    let key_of = |object: &K| catch_unwind(AssertUnwindSafe(|| function(object))).ok()?.ok();
+    let mut keep = |entry: &mut Entry<K>| {
+        let key = key_of(&entry.object);
+        tally.unkeyed += u64::from(key.is_none());
+        key.map(|key| entry.key = key).is_some()
+    };
+    batch.deltas.retain_mut(|delta| match delta {
+        Delta::Added(entry) | Delta::Updated(entry) | Delta::Sync(entry) => keep(entry),
+        Delta::Replaced(replacement) => {
+            replacement.entries.retain_mut(&mut keep);
+            true
+        }
+        Delta::Deleted(tombstone) => {
+            // Without an object, or if that is refused, the key stays the metadata's.
+            if let Some(key) = tombstone.object.as_deref().and_then(key_of) {
+                tombstone.key = key;
+            }
+            true
+        }
+        Delta::Resync(_) | Delta::Bookmark(_) => true,
+    });
+}
+
+/// What is held under the key of each delta.
+pub(crate) fn find_held<K>(state: &State<K>, batch: &Batch<K>) -> Vec<Option<(u32, Arc<K>)>> {
+    let find = |delta: &Delta<K>| {
+        let (slot, held) = state.find(delta.key()?)?;
+        Some((slot, Arc::clone(&held.object)))
+    };
+    batch.deltas.iter().map(find).collect()
+}
+
+/// What each delta is going to do to the indexes, if what is held under its key is still that by then.
+pub(crate) fn prepare<K: Object>(
+    batch: &Batch<K>,
+    held: Vec<Option<(u32, Arc<K>)>>,
+    indexes: &[Arc<dyn Postings<K>>],
+) -> Vec<Option<Prepared<K>>> {
+    let prepare = |(delta, held): (&Delta<K>, Option<(u32, Arc<K>)>)| match delta {
+        Delta::Added(entry) | Delta::Updated(entry) | Delta::Sync(entry) => {
+            Some(Prepared::new(indexes, held, Some(&entry.object)))
+        }
+        Delta::Deleted(_) if held.is_some() => Some(Prepared::new(indexes, held, None)),
+        _ => None,
+    };
+    batch.deltas.iter().zip(held).map(prepare).collect()
+}
+
+/// Applies `batch` to `state`; `prepared` has one element for each delta, or none.
 pub(crate) fn apply<K: Object>(
     state: &mut State<K>,
     batch: Batch<K>,
+    prepared: Vec<Option<Prepared<K>>>,
     rules: &Rules<K>,
     effects: &mut Effects<K>,
 ) {
     let mut rewound = false;
+    let mut prepared = prepared.into_iter();
     for delta in batch.deltas {
+        let prepared = prepared.next().flatten();
         match delta {
-            Delta::Added(entry) | Delta::Updated(entry) => upsert(state, entry, rules, effects),
-            Delta::Deleted(tombstone) => delete(state, tombstone, rules, effects),
+            Delta::Added(entry) | Delta::Updated(entry) => upsert(state, entry, prepared, rules, effects),
+            Delta::Deleted(tombstone) => delete(state, tombstone, prepared, rules, effects),
             Delta::Replaced(replacement) => {
                 rewound |= replacement.rewound;
                 replace(state, replacement, rules, effects);
             }
-            Delta::Sync(entry) => sync(state, entry, rules, effects),
+            Delta::Sync(entry) => sync(state, entry, prepared, rules, effects),
             Delta::Resync(part) => resync(state, part, effects),
             Delta::Bookmark(_) => {}
         }
@@ -189,40 +252,29 @@ fn is_older(version: &ResourceVersion, than: &ResourceVersion) -> bool {
     version.partial_cmp(than) == Some(Ordering::Less)
 }
 
-/// The key to hold `entry` under.
-fn rekey<K>(entry: Entry<K>, rules: &Rules<K>, tally: &mut Tally) -> Option<Entry<K>> {
-    let Some(function) = &rules.key_function else {
-        return Some(entry);
-    };
-    match function(&entry.object) {
-        Ok(key) => Some(Entry { key, ..entry }),
-        Err(_) => {
-            tally.unkeyed += 1;
-            None
-        }
-    }
-}
-
-fn upsert<K: Object>(state: &mut State<K>, entry: Entry<K>, rules: &Rules<K>, effects: &mut Effects<K>) {
-    let Some(entry) = rekey(entry, rules, &mut effects.tally) else {
-        return;
-    };
+fn upsert<K: Object>(
+    state: &mut State<K>,
+    entry: Entry<K>,
+    prepared: Option<Prepared<K>>,
+    rules: &Rules<K>,
+    effects: &mut Effects<K>,
+) {
     let Some((slot, held)) = state.find(&entry.key) else {
         effects.added(&entry.key, &entry.object, false, entry.cause);
-        state.insert(Held::new(entry.key, entry.object));
+        state.insert(Held::new(entry.key, entry.object), prepared);
         return;
     };
     let stamp = Stamp::of(&*entry.object);
     match relation(held, &entry.object, stamp) {
-        Relation::Newer => change(state, slot, entry, stamp, effects),
+        Relation::Newer => change(state, slot, entry, stamp, prepared, effects),
         Relation::Same | Relation::Older => {
             effects.tally.stale += 1;
             effects.dropped.push(entry.object);
         }
         Relation::Other => match rules.uid_change {
-            UidChange::Update => change(state, slot, entry, stamp, effects),
+            UidChange::Update => change(state, slot, entry, stamp, prepared, effects),
             UidChange::DeleteThenAdd => {
-                let old = state.replace(slot, Arc::clone(&entry.object), stamp);
+                let old = state.replace(slot, Arc::clone(&entry.object), stamp, prepared);
                 effects.deleted(&entry.key, old, None, true, entry.cause);
                 effects.added(&entry.key, &entry.object, false, entry.cause);
             }
@@ -235,15 +287,16 @@ fn change<K: Object>(
     slot: u32,
     entry: Entry<K>,
     stamp: Stamp,
+    prepared: Option<Prepared<K>>,
     effects: &mut Effects<K>,
 ) {
     let Entry { key, object, cause } = entry;
     if effects.wanted {
-        let old = state.replace(slot, Arc::clone(&object), stamp);
+        let old = state.replace(slot, Arc::clone(&object), stamp, prepared);
         effects.tally.updated += 1;
         effects.log(Change::updated(key, old, object, cause));
     } else {
-        let old = state.replace(slot, object, stamp);
+        let old = state.replace(slot, object, stamp, prepared);
         effects.tally.updated += 1;
         effects.dropped.push(old);
     }
@@ -252,33 +305,16 @@ fn change<K: Object>(
 fn delete<K: Object>(
     state: &mut State<K>,
     tombstone: Tombstone<K>,
+    mut prepared: Option<Prepared<K>>,
     rules: &Rules<K>,
     effects: &mut Effects<K>,
 ) {
-    let slots: SmallVec<[u32; 1]> = match (&rules.key_function, &tombstone.object) {
-        (None, _) => state
-            .find(&tombstone.key)
-            .map(|(slot, _)| slot)
-            .into_iter()
-            .collect(),
-        (Some(function), Some(object)) => match function(object) {
-            Ok(key) => state.find(&key).map(|(slot, _)| slot).into_iter().collect(),
-            Err(_) => state.find_metadata(&tombstone.key).into(),
-        },
-        // Without an object the function cannot be asked; the name in the tombstone is the metadata's.
-        (Some(_), None) => {
-            let named = state.find_metadata(&tombstone.key);
-            if named.is_empty() {
-                state
-                    .find(&tombstone.key)
-                    .map(|(slot, _)| slot)
-                    .into_iter()
-                    .collect()
-            } else {
-                named.into()
-            }
-        }
-    };
+    let found = state.find(&tombstone.key).map(|(slot, _)| slot);
+    let mut slots: SmallVec<[u32; 1]> = found.into_iter().collect();
+    // Keys of the user's cannot be told from a tombstone without an object: its name is the metadata's.
+    if slots.is_empty() && rules.key_function.is_some() {
+        slots = state.find_metadata(&tombstone.key).into();
+    }
     if slots.is_empty() {
         effects.tally.unknown += 1;
     }
@@ -293,7 +329,7 @@ fn delete<K: Object>(
             effects.tally.stale += 1;
             continue;
         }
-        let held = state.remove(slot);
+        let held = state.remove(slot, prepared.take());
         let (last, before) = match &tombstone.object {
             Some(object) => (Arc::clone(object), Some(held.object)),
             None => (held.object, None),
@@ -302,20 +338,23 @@ fn delete<K: Object>(
     }
 }
 
-fn sync<K: Object>(state: &mut State<K>, entry: Entry<K>, rules: &Rules<K>, effects: &mut Effects<K>) {
-    let Some(entry) = rekey(entry, rules, &mut effects.tally) else {
-        return;
-    };
+fn sync<K: Object>(
+    state: &mut State<K>,
+    entry: Entry<K>,
+    prepared: Option<Prepared<K>>,
+    rules: &Rules<K>,
+    effects: &mut Effects<K>,
+) {
     let entry = entry.cause(Cause::Resync);
     let Some((_, held)) = state.find(&entry.key) else {
-        return upsert(state, entry, rules, effects);
+        return upsert(state, entry, prepared, rules, effects);
     };
     match relation(held, &entry.object, Stamp::of(&*entry.object)) {
         // What is delivered again is what is held, so that handlers never go back.
         Relation::Same | Relation::Older => {
             effects.updated(&entry.key, &held.object, &held.object, Cause::Resync);
         }
-        Relation::Newer | Relation::Other => upsert(state, entry, rules, effects),
+        Relation::Newer | Relation::Other => upsert(state, entry, prepared, rules, effects),
     }
 }
 
@@ -351,9 +390,6 @@ fn replace<K: Object>(
     let mut plans = Vec::with_capacity(entries.len());
     let mut gone = Vec::new();
     for entry in entries {
-        let Some(entry) = rekey(entry, rules, &mut effects.tally) else {
-            continue;
-        };
         let Some((slot, held)) = state.find(&entry.key) else {
             plans.push((entry, Plan::Add));
             continue;
@@ -399,7 +435,7 @@ fn replace<K: Object>(
     gone.dedup();
     let mut deleted = Vec::with_capacity(gone.len());
     for slot in gone {
-        deleted.push(state.remove(slot));
+        deleted.push(state.remove(slot, None));
     }
     let tell_deleted = |deleted: Vec<Held<K>>, effects: &mut Effects<K>| {
         for held in deleted {
@@ -432,7 +468,7 @@ fn carry_out<K: Object>(
 ) {
     let Some((slot, held)) = state.find(&entry.key) else {
         effects.added(&entry.key, &entry.object, initial, entry.cause);
-        state.insert(Held::new(entry.key, entry.object));
+        state.insert(Held::new(entry.key, entry.object), None);
         return;
     };
     let stamp = Stamp::of(&*entry.object);
@@ -441,14 +477,14 @@ fn carry_out<K: Object>(
         Plan::Update if matches!(relation(held, &entry.object, stamp), Relation::Same) => {
             effects.tally.stale += 1
         }
-        Plan::Update => change(state, slot, entry, stamp, effects),
+        Plan::Update => change(state, slot, entry, stamp, None, effects),
         Plan::Keep => {
             effects.tally.unchanged += 1;
             effects.updated(&entry.key, &held.object, &held.object, entry.cause);
         }
         // The list has the key twice; the newer one stays.
         Plan::Add => match relation(held, &entry.object, stamp) {
-            Relation::Newer | Relation::Other => change(state, slot, entry, stamp, effects),
+            Relation::Newer | Relation::Other => change(state, slot, entry, stamp, None, effects),
             Relation::Same | Relation::Older => effects.tally.stale += 1,
         },
     }

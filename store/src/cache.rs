@@ -6,7 +6,10 @@ mod indexes;
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use async_trait::async_trait;
@@ -20,8 +23,8 @@ use crate::{
     catch_up::CatchUp,
     log::{Block, Log},
     publish::Publish,
-    state::State,
-    stats::Counters,
+    state::{Prepared, State},
+    stats::{Counters, Tally},
     wait::{Goal, Waiters},
 };
 
@@ -61,6 +64,8 @@ pub(crate) struct Inner<K> {
     pub(crate) log: Log<K>,
     /// Held by whoever writes, from the first look at the state until the changes are in the log.
     writer: Mutex<()>,
+    /// Whether there are indexes besides that by namespace; changed by writers only.
+    has_indexes: AtomicBool,
     rules: Rules<K>,
     waiters: Waiters,
     counters: Counters,
@@ -89,23 +94,30 @@ struct Outcome {
 }
 
 impl<K: Object> Inner<K> {
-    fn apply(&self, batch: Batch<K>) {
+    fn apply(&self, mut batch: Batch<K>) {
         let is_long = batch.len() > SHORT
             || batch
                 .deltas
                 .iter()
                 .any(|delta| matches!(delta, Delta::Replaced(_) | Delta::Resync(_)));
+        let mut tally = Tally::default();
+        apply::rekey(&mut batch, &self.rules, &mut tally);
         let writing = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let (effects, outcome, before) = if is_long {
+        let (mut effects, outcome, before) = if is_long {
             let before = self.state.pin_in_order();
-            let (effects, mut outcome) = self.state.write_long(|state| self.step(state, batch));
+            let step = |state: &mut State<K>| self.step(state, batch, Vec::new());
+            let (effects, mut outcome) = self.state.write_long(step);
             // Somebody may have begun to wait while the step was under way.
-            outcome.news = self.state.read(|state| self.news(state));
+            outcome.news = self.state.read_in_order(|state| self.news(state));
             (effects, outcome, Some(before))
         } else {
-            let (effects, outcome) = self.state.write_short(|state| self.step(state, batch));
+            let prepared = self.prepare(&batch);
+            let step = |state: &mut State<K>| self.step(state, batch, prepared);
+            let (effects, outcome) = self.state.write_short(step);
             (effects, outcome, None)
         };
+        effects.tally.batches = 1;
+        effects.tally.unkeyed = tally.unkeyed;
         self.counters.add(&effects.tally);
         if effects.wanted {
             let (version, synced) = outcome.news.clone().unwrap_or_default();
@@ -127,11 +139,25 @@ impl<K: Object> Inner<K> {
         drop(effects.dropped);
     }
 
+    /// Asks the functions of the indexes before the state is taken in hand, as they are the user's.
+    fn prepare(&self, batch: &Batch<K>) -> Vec<Option<Prepared<K>>> {
+        if !self.has_indexes.load(Ordering::Relaxed) {
+            return Vec::new();
+        }
+        let look = |state: &State<K>| (state.share_indexes(), apply::find_held(state, batch));
+        let (indexes, held) = self.state.read_in_order(look);
+        apply::prepare(batch, held, &indexes)
+    }
+
     /// One step of the history, from the question who wants to know to the answer.
-    fn step(&self, state: &mut State<K>, batch: Batch<K>) -> (Effects<K>, Outcome) {
+    fn step(
+        &self,
+        state: &mut State<K>,
+        batch: Batch<K>,
+        prepared: Vec<Option<Prepared<K>>>,
+    ) -> (Effects<K>, Outcome) {
         let mut effects = Effects::new(self.log.is_wanted());
-        apply::apply(state, batch, &self.rules, &mut effects);
-        effects.tally.batches = 1;
+        apply::apply(state, batch, prepared, &self.rules, &mut effects);
         let outcome = Outcome {
             steps: state.steps,
             changes: state.changes,

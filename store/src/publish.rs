@@ -73,6 +73,11 @@ impl<T: Clone> Publish<T> {
         self.read_resting(look)
     }
 
+    /// Looks at the newest state under the mutex, for a bounded moment, ordered with every write.
+    pub(crate) fn read_in_order<R>(&self, look: impl FnOnce(&T) -> R) -> R {
+        look(&lock(&self.resting).state)
+    }
+
     #[cold]
     fn read_resting<R>(&self, look: impl Fn(&T) -> R) -> R {
         let mut resting = lock(&self.resting);

@@ -2,9 +2,11 @@
 
 use std::{cmp::Ordering, sync::Arc};
 
+use smallvec::SmallVec;
+
 use crate::{
     KeyRef, Object, ObjectKey, ResourceVersion,
-    index::{Postings, ValueTable},
+    index::{Edit, Postings, ValueTable},
     persist::{Paged, Shards, SlotSet},
 };
 
@@ -229,6 +231,12 @@ impl<K> State<K> {
         &self.indexes
     }
 
+    /// The indexes as they are, to be read for a moment after the state is out of hand. To be dropped before the next
+    /// write, which else copies.
+    pub(crate) fn share_indexes(&self) -> triomphe::Arc<Vec<Arc<dyn Postings<K>>>> {
+        triomphe::Arc::clone(&self.indexes)
+    }
+
     pub(crate) fn index(&self, id: u64) -> Option<&dyn Postings<K>> {
         let found = self.indexes.iter().find(|postings| postings.id() == id)?;
         Some(&**found)
@@ -239,9 +247,39 @@ impl<K> State<K> {
     }
 }
 
+/// What a change of one slot does to the indexes, computed before the state was at hand: the functions are the user's,
+/// and nothing of the user's runs while readers may wait.
+pub(crate) struct Prepared<K> {
+    old: Option<Arc<K>>,
+    /// One for each index.
+    edits: SmallVec<[Option<Edit>; 2]>,
+}
+
+impl<K> Prepared<K> {
+    pub(crate) fn new(indexes: &[Arc<dyn Postings<K>>], old: Option<(u32, Arc<K>)>, new: Option<&K>) -> Self {
+        // No index says anything of a slot that is not held yet.
+        let (slot, old) = old.map_or((NO_SLOT, None), |(slot, old)| (slot, Some(old)));
+        let edits = indexes.iter().map(|index| index.edit(slot, old.as_deref(), new));
+        Self {
+            edits: edits.collect(),
+            old,
+        }
+    }
+
+    /// Whether it was computed for this change of what is held; an earlier delta of the same batch may have changed
+    /// that.
+    fn fits(&self, old: Option<&Arc<K>>) -> bool {
+        match (&self.old, old) {
+            (None, None) => true,
+            (Some(expected), Some(old)) => Arc::ptr_eq(expected, old),
+            _ => false,
+        }
+    }
+}
+
 impl<K: Object> State<K> {
     /// Puts a new key's object into a slot.
-    pub(crate) fn insert(&mut self, held: Held<K>) -> u32 {
+    pub(crate) fn insert(&mut self, held: Held<K>, prepared: Option<Prepared<K>>) -> u32 {
         let slot = self.vacant;
         let slot = if slot == NO_SLOT {
             let slot = self.slot_count();
@@ -255,7 +293,7 @@ impl<K: Object> State<K> {
             self.vacant = *next;
             slot
         };
-        self.reindex(slot, None, Some(&held.object));
+        self.reindex(slot, None, Some(&held.object), prepared);
         if let Some(namespace) = held.object.namespace().filter(|text| !text.is_empty()) {
             self.namespaces.insert(namespace, slot);
         }
@@ -276,13 +314,19 @@ impl<K: Object> State<K> {
     }
 
     /// Replaces what `slot` holds, and hands it back.
-    pub(crate) fn replace(&mut self, slot: u32, object: Arc<K>, stamp: Stamp) -> Arc<K> {
+    pub(crate) fn replace(
+        &mut self,
+        slot: u32,
+        object: Arc<K>,
+        stamp: Stamp,
+        prepared: Option<Prepared<K>>,
+    ) -> Arc<K> {
         let Some(held) = self.slot(slot) else {
             unreachable!("only held slots are replaced")
         };
         if !self.indexes.is_empty() || self.metadata.is_some() {
             let old = Arc::clone(&held.object);
-            self.reindex(slot, Some(&old), Some(&object));
+            self.reindex(slot, Some(&old), Some(&object), prepared);
             if self.metadata.is_some() {
                 self.move_metadata(slot, &old, &object);
             }
@@ -323,7 +367,7 @@ impl<K: Object> State<K> {
     }
 
     /// Empties `slot`, and hands back what it held.
-    pub(crate) fn remove(&mut self, slot: u32) -> Held<K> {
+    pub(crate) fn remove(&mut self, slot: u32, prepared: Option<Prepared<K>>) -> Held<K> {
         let vacant = Slot::Vacant { next: self.vacant };
         let Slot::Held(held) = std::mem::replace(self.slots.get_mut(slot as usize), vacant) else {
             unreachable!("only held slots are emptied")
@@ -339,15 +383,27 @@ impl<K: Object> State<K> {
         {
             metadata.remove(&key, slot);
         }
-        self.reindex(slot, Some(&held.object), None);
+        self.reindex(slot, Some(&held.object), None, prepared);
         held
     }
 
-    fn reindex(&mut self, slot: u32, old: Option<&K>, new: Option<&K>) {
-        for at in 0..self.indexes.len() {
-            let Some(edit) = self.indexes[at].edit(slot, old, new) else {
-                continue;
-            };
+    fn reindex(
+        &mut self,
+        slot: u32,
+        old: Option<&Arc<K>>,
+        new: Option<&Arc<K>>,
+        prepared: Option<Prepared<K>>,
+    ) {
+        if self.indexes.is_empty() {
+            return;
+        }
+        let prepared = prepared.filter(|prepared| prepared.fits(old));
+        let prepared = prepared.unwrap_or_else(|| {
+            let old = old.map(|old| (slot, Arc::clone(old)));
+            Prepared::new(&self.indexes, old, new.map(|new| &**new))
+        });
+        for (at, edit) in prepared.edits.into_iter().enumerate() {
+            let Some(edit) = edit else { continue };
             let index = &mut triomphe::Arc::make_mut(&mut self.indexes)[at];
             if Arc::get_mut(index).is_none() {
                 *index = index.fork();

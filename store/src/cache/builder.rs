@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::AtomicBool},
 };
 
 use super::{Alive, Cache, Inner};
@@ -94,11 +94,13 @@ impl<K: Object> CacheBuilder<K> {
     #[must_use]
     pub fn build(self) -> Cache<K> {
         let mut state = State::new(self.key_function.is_some());
+        let has_indexes = AtomicBool::new(!self.indexes.is_empty());
         state.set_indexes(self.indexes);
         let inner = Arc::new(Inner {
             state: Publish::new(state),
             log: Log::new(self.log_capacity),
             writer: Mutex::new(()),
+            has_indexes,
             rules: Rules {
                 unchanged: self.unchanged,
                 uid_change: self.uid_change,

@@ -1,6 +1,6 @@
 //! Indexes that come and go while the cache runs.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, atomic::Ordering};
 
 use super::{Cache, Inner};
 use crate::{
@@ -55,6 +55,7 @@ impl<K: Object> Inner<K> {
             indexes.push(postings);
             state.set_indexes(indexes);
         });
+        self.has_indexes.store(true, Ordering::Relaxed);
         drop(writing);
         Ok(())
     }
