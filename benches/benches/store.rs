@@ -15,7 +15,7 @@ use std::{
 };
 
 use criterion::{BatchSize, Criterion, criterion_group};
-use informer::store::{Batch, Cache, Delta, Entry, Index, ObjectKey, Replacement, ResourceVersion, Snapshot};
+use informer::store::{Batch, Cache, Delta, Entry, Index, ObjectKey, Replacement};
 use informer_benches::table;
 use k8s_openapi::api::core::v1::Pod;
 use kube_core::{Expression, Selector, SelectorExt};
@@ -34,7 +34,7 @@ fn slim(index: usize, version: u64) -> Pod {
             "namespace": format!("namespace-{:03}", index % 50),
             "uid": format!("00000000-0000-4000-8000-{index:012}"),
             "resourceVersion": version.to_string(),
-            "labels": {"app": format!("app-{}", index % 1000), "tier": ["web", "db"][index % 2]},
+            "labels": {"app": format!("app-{}", index % 1000), "tier": if index % 2 == 0 { "web" } else { "db" }},
         },
         "spec": {"nodeName": format!("node-{:04}", index % NODES), "containers": []},
         "status": {"phase": "Running"},
@@ -92,7 +92,9 @@ fn slim_pair(indexes: bool) -> Pair {
 }
 
 fn replacement(objects: &[Arc<Pod>], version: u64) -> Batch<Pod> {
-    let entries = objects.iter().map(|object| Entry::new(Arc::clone(object)).expect("named"));
+    let entries = objects
+        .iter()
+        .map(|object| Entry::new(Arc::clone(object)).expect("named"));
     let replacement = Replacement::new(entries.collect(), version.into());
     Batch::new(vec![Delta::Replaced(replacement)], Some(version.into()))
 }
@@ -105,115 +107,128 @@ fn name(pod: &Pod) -> (&str, &str) {
     )
 }
 
-/// Two generations of updates of random keys, ready to be applied in turn, each newer than the one before.
-struct Updates {
-    objects: Vec<Arc<Pod>>,
-    version: u64,
-    at: usize,
-}
+/// Updates applied between two looks at the clock.
+const CHUNK: usize = 256;
 
-impl Updates {
-    /// New objects for `keys` of the pods, `rounds` versions of each.
-    fn new(make: impl Fn(usize, u64) -> Pod, keys: usize, rounds: u64) -> Self {
-        let mut rng = fastrand::Rng::with_seed(1);
-        let mut objects = Vec::new();
-        for round in 0..rounds {
-            let mut order: Vec<usize> = (0..keys).collect();
-            rng.shuffle(&mut order);
-            let version = |at: usize| 1_000_000 + round * 1_000_000 + at as u64;
-            objects.extend(order.into_iter().enumerate().map(|(at, index)| Arc::new(make(index, version(at)))));
+/// Applies updates of random keys, each just made (as decoding leaves it, warm) and newer than all before; counts the
+/// calls alone. What is replaced is kept until the clock has stopped.
+fn time_applies(cache: &Cache<Pod>, iterations: u64, pin: bool, rng: &mut fastrand::Rng) -> Duration {
+    static VERSION: AtomicU64 = AtomicU64::new(1_000);
+    let mut spent = Duration::ZERO;
+    let mut left = usize::try_from(iterations).expect("few");
+    while left > 0 {
+        let count = left.min(CHUNK);
+        let mut replaced = Vec::with_capacity(count);
+        let batches: Vec<Batch<Pod>> = (0..count)
+            .map(|_| {
+                let version = VERSION.fetch_add(1, Ordering::Relaxed);
+                let entry = Entry::new(slim(rng.usize(..MANY), version)).expect("named");
+                replaced.push(cache.get_by_key(&entry.key));
+                Batch::new(vec![Delta::Updated(entry)], Some(version.into()))
+            })
+            .collect();
+        if pin {
+            for batch in batches {
+                let snapshot = cache.snapshot();
+                let start = Instant::now();
+                cache.apply(batch);
+                spent += start.elapsed();
+                drop(snapshot);
+            }
+        } else {
+            let start = Instant::now();
+            for batch in batches {
+                cache.apply(batch);
+            }
+            spent += start.elapsed();
         }
-        Self {
-            objects,
-            version: 0,
-            at: 0,
-        }
+        left -= count;
     }
-
-    /// The next update, or `None` after the last one.
-    fn next(&mut self) -> Option<Batch<Pod>> {
-        let object = self.objects.get(self.at)?;
-        self.at += 1;
-        let version = object.metadata.resource_version.as_deref().map(ResourceVersion::new);
-        self.version += 1;
-        Some(Batch::new(vec![Delta::Updated(Entry::new(Arc::clone(object)).expect("named"))], version))
-    }
+    spent
 }
 
 fn apply(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("store/apply/100000");
-    for (id, pinned, indexes) in [("ours", false, false), ("ours-pinned", true, false), ("ours-2-indexes", false, true)] {
+    for (id, pin, indexes) in [
+        ("ours", false, false),
+        ("ours-pinned", true, false),
+        ("ours-2-indexes", false, true),
+    ] {
         let Pair { cache, .. } = slim_pair(indexes);
-        let mut updates = Updates::new(slim, MANY, 4);
-        let mut held: Option<Snapshot<Pod>> = None;
+        let mut rng = fastrand::Rng::with_seed(1);
         group.bench_function(id, |bencher| {
-            bencher.iter_custom(|iterations| {
-                let mut spent = Duration::ZERO;
-                for _ in 0..iterations {
-                    let Some(batch) = updates.next() else {
-                        updates = Updates::new(|index, version| slim(index, version + updates_base()), MANY, 4);
-                        continue;
-                    };
-                    if pinned {
-                        held = Some(cache.snapshot());
-                    }
-                    let start = Instant::now();
-                    cache.apply(black_box(batch));
-                    spent += start.elapsed();
-                }
-                spent
-            });
+            bencher.iter_custom(|iterations| time_applies(&cache, iterations, pin, &mut rng));
         });
-        drop(held);
     }
+    let Pair {
+        mut writer, reader, ..
+    } = slim_pair(false);
+    let mut rng = fastrand::Rng::with_seed(1);
+    group.bench_function("kube-runtime", |bencher| {
+        bencher.iter_custom(|iterations| {
+            let mut spent = Duration::ZERO;
+            for _ in 0..iterations {
+                let pod = slim(rng.usize(..MANY), 5);
+                let replaced = reader.get(&ObjectRef::from_obj(&pod));
+                let event = Event::Apply(pod);
+                let start = Instant::now();
+                writer.apply_watcher_event(&event);
+                spent += start.elapsed();
+                drop(replaced);
+            }
+            spent
+        });
+    });
     group.finish();
-}
-
-/// Ever growing, so that updates made anew are newer than all before.
-fn updates_base() -> u64 {
-    static BASE: AtomicU64 = AtomicU64::new(0);
-    BASE.fetch_add(100_000_000, Ordering::Relaxed) + 100_000_000
 }
 
 fn apply_real(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("store/apply-real/2000");
     let objects: Vec<_> = (0..2_000).map(|index| Arc::new(real(index))).collect();
-    let Pair { cache, mut writer, .. } = pair(objects, false);
-    let make = |index: usize, version: u64| {
-        let mut pod = real(index);
+    let Pair {
+        cache,
+        reader,
+        mut writer,
+        ..
+    } = pair(objects, false);
+    let made: Vec<Pod> = (0..2_000).map(real).collect();
+    let (mut at, mut version) = (0, 10_000_000u64);
+    let mut next = || {
+        at = (at + 1) % made.len();
+        version += 1;
+        let mut pod = made[at].clone();
         pod.metadata.resource_version = Some(version.to_string());
         pod
     };
-    let ours = Updates::new(make, 2_000, 1).objects;
-    let (mut at, mut version) = (0, 10_000_000u64);
     group.bench_function("ours", |bencher| {
-        bencher.iter_batched(
-            || {
-                at = (at + 1) % ours.len();
-                version += 1;
-                let mut pod = (*ours[at]).clone();
-                pod.metadata.resource_version = Some(version.to_string());
-                Batch::new(
-                    vec![Delta::Updated(Entry::new(pod).expect("named"))],
-                    Some(version.into()),
-                )
-            },
-            |batch| cache.apply(batch),
-            BatchSize::SmallInput,
-        );
+        bencher.iter_custom(|iterations| {
+            let mut spent = Duration::ZERO;
+            for _ in 0..iterations {
+                let entry = Entry::new(next()).expect("named");
+                let replaced = cache.get_by_key(&entry.key);
+                let batch = Batch::new(vec![Delta::Updated(entry)], None);
+                let start = Instant::now();
+                cache.apply(batch);
+                spent += start.elapsed();
+                drop(replaced);
+            }
+            spent
+        });
     });
     group.bench_function("kube-runtime", |bencher| {
-        bencher.iter_batched(
-            || {
-                at = (at + 1) % ours.len();
-                Event::Apply((*ours[at]).clone())
-            },
-            |event| {
+        bencher.iter_custom(|iterations| {
+            let mut spent = Duration::ZERO;
+            for _ in 0..iterations {
+                let pod = next();
+                let replaced = reader.get(&ObjectRef::from_obj(&pod));
+                let event = Event::Apply(pod);
+                let start = Instant::now();
                 writer.apply_watcher_event(&event);
-                event
-            },
-            BatchSize::SmallInput,
-        );
+                spent += start.elapsed();
+                drop(replaced);
+            }
+            spent
+        });
     });
     group.finish();
 }
@@ -270,7 +285,9 @@ fn list(criterion: &mut Criterion) {
         bencher.iter(|| snapshot.list().filter(|pod| Arc::strong_count(pod) == 0).count());
     });
     group.bench_function("vec-clone", |bencher| bencher.iter(|| pair.objects.clone().len()));
-    group.bench_function("kube-runtime", |bencher| bencher.iter(|| pair.reader.state().len()));
+    group.bench_function("kube-runtime", |bencher| {
+        bencher.iter(|| pair.reader.state().len())
+    });
     group.finish();
 }
 
@@ -289,7 +306,12 @@ impl GoShaped {
 
 fn lookups(criterion: &mut Criterion) {
     let pair = slim_pair(true);
-    let node = |pod: &Pod| pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
+    let node = |pod: &Pod| {
+        pod.spec
+            .as_ref()
+            .and_then(|spec| spec.node_name.clone())
+            .unwrap_or_default()
+    };
     let mut go_shaped = GoShaped {
         by_value: HashMap::new(),
         by_key: HashMap::new(),
@@ -297,7 +319,11 @@ fn lookups(criterion: &mut Criterion) {
     for object in &pair.objects {
         let (namespace, name) = name(object);
         let key = format!("{namespace}/{name}");
-        go_shaped.by_value.entry(node(object)).or_default().insert(key.clone());
+        go_shaped
+            .by_value
+            .entry(node(object))
+            .or_default()
+            .insert(key.clone());
         go_shaped.by_key.insert(key, Arc::clone(object));
     }
     let go_shaped = RwLock::new(go_shaped);
@@ -311,12 +337,20 @@ fn lookups(criterion: &mut Criterion) {
     group.bench_function("ours", |bencher| {
         bencher.iter(|| {
             let snapshot = pair.cache.snapshot();
-            snapshot.by_index(&pair.by_node, next()).cloned().collect::<Vec<_>>()
+            snapshot
+                .by_index(&pair.by_node, next())
+                .cloned()
+                .collect::<Vec<_>>()
         });
     });
     group.bench_function("ours-borrowed", |bencher| {
         let snapshot = pair.cache.snapshot();
-        bencher.iter(|| snapshot.by_index(&pair.by_node, next()).map(Arc::as_ptr).fold(0, |a, b| a ^ b as usize));
+        bencher.iter(|| {
+            snapshot
+                .by_index(&pair.by_node, next())
+                .map(Arc::as_ptr)
+                .fold(0, |a, b| a ^ b as usize)
+        });
     });
     group.bench_function("go-shaped", |bencher| {
         bencher.iter(|| go_shaped.read().expect("not poisoned").by_index(next()));
@@ -327,7 +361,11 @@ fn lookups(criterion: &mut Criterion) {
             let value = next();
             let is_there =
                 |pod: &Pod| pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) == Some(value);
-            pair.reader.state().into_iter().filter(|pod| is_there(pod)).collect::<Vec<_>>()
+            pair.reader
+                .state()
+                .into_iter()
+                .filter(|pod| is_there(pod))
+                .collect::<Vec<_>>()
         });
     });
     group.finish();
@@ -340,8 +378,17 @@ fn lookups(criterion: &mut Criterion) {
     group.sample_size(10);
     group.bench_function("kube-runtime-scan", |bencher| {
         bencher.iter(|| {
-            let matches = |pod: &Pod| pod.metadata.labels.as_ref().is_some_and(|labels| selector.matches(labels));
-            pair.reader.state().into_iter().filter(|pod| matches(pod)).collect::<Vec<_>>()
+            let matches = |pod: &Pod| {
+                pod.metadata
+                    .labels
+                    .as_ref()
+                    .is_some_and(|labels| selector.matches(labels))
+            };
+            pair.reader
+                .state()
+                .into_iter()
+                .filter(|pod| matches(pod))
+                .collect::<Vec<_>>()
         });
     });
     group.finish();
@@ -352,7 +399,11 @@ fn relist(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("store/relist-unchanged/100000");
     group.sample_size(10);
     let mut version = 10;
-    let fresh: Vec<Arc<Pod>> = pair.objects.iter().map(|object| Arc::new((**object).clone())).collect();
+    let fresh: Vec<Arc<Pod>> = pair
+        .objects
+        .iter()
+        .map(|object| Arc::new((**object).clone()))
+        .collect();
     group.bench_function("ours", |bencher| {
         bencher.iter_batched(
             || {
@@ -382,7 +433,13 @@ fn readers_report() {
     const OBJECTS: usize = 80_000;
     const SAMPLES: usize = 4_000;
     let objects: Vec<_> = (0..OBJECTS).map(|index| Arc::new(slim(index, 1))).collect();
-    table::head(&["readers listing 80,000", "update p50 ns", "mean CPU ns", "p99 us", "lists/s"]);
+    table::head(&[
+        "readers listing 80,000",
+        "update p50 ns",
+        "mean CPU ns",
+        "p99 us",
+        "lists/s",
+    ]);
     for readers in [0usize, 1, 10, 80] {
         let cache = Cache::new();
         cache.apply(replacement(&objects, 1));
@@ -414,7 +471,9 @@ fn readers_report() {
         }
         let elapsed = begun.elapsed().as_secs_f64();
         stop.store(true, Ordering::Relaxed);
-        threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
+        threads
+            .into_iter()
+            .for_each(|thread| thread.join().expect("no panic"));
         samples.sort_unstable();
         table::row(&[
             &readers,
@@ -433,7 +492,13 @@ fn thread_time() -> Duration {
 /// The longest a reader waits while 100,000 objects are replaced.
 fn relist_report() {
     let objects: Vec<_> = (0..MANY).map(|index| Arc::new(slim(index, 1))).collect();
-    table::head(&["relist of 100,000", "takes ms", "longest get CPU us", "longest snapshot CPU us", "reads"]);
+    table::head(&[
+        "relist of 100,000",
+        "takes ms",
+        "longest get CPU us",
+        "longest snapshot CPU us",
+        "reads",
+    ]);
     for (what, changed) in [("unchanged", false), ("all changed", true)] {
         let cache = Cache::new();
         cache.apply(replacement(&objects, 1));
@@ -445,7 +510,7 @@ fn relist_report() {
         let done = Arc::new(AtomicBool::new(false));
         let reading = {
             let (cache, done) = (cache.clone(), Arc::clone(&done));
-            let key: ObjectKey = Entry::new(Arc::clone(&objects[500])).expect("named").key;
+            let key: ObjectKey = Entry::<Pod>::new(Arc::clone(&objects[500])).expect("named").key;
             std::thread::spawn(move || {
                 let (mut get, mut snapshot, mut reads) = (Vec::new(), Vec::new(), 0u64);
                 while !done.load(Ordering::Relaxed) {
@@ -460,7 +525,12 @@ fn relist_report() {
                 get.sort_unstable();
                 snapshot.sort_unstable();
                 // The very longest are preemptions of a thread on a busy machine; report the 99.99th percentile.
-                let high = |samples: &[Duration]| samples.get(samples.len() * 9_999 / 10_000).copied().unwrap_or_default();
+                let high = |samples: &[Duration]| {
+                    samples
+                        .get(samples.len() * 9_999 / 10_000)
+                        .copied()
+                        .unwrap_or_default()
+                };
                 (high(&get), high(&snapshot), reads)
             })
         };
@@ -490,7 +560,9 @@ criterion_group! {
 
 fn main() {
     // `cargo bench -- readers` and `-- relist-wait` run these alone; a plain run does all.
-    let only: Option<String> = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    let only: Option<String> = std::env::args()
+        .skip(1)
+        .find(|argument| !argument.starts_with('-'));
     let wants = |name: &str| only.as_deref().is_none_or(|only| name.contains(only));
     if wants("readers") {
         readers_report();

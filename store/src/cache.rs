@@ -54,7 +54,7 @@ const SHORT: usize = 512;
 /// # Source
 /// client-go `tools/cache/thread_safe_store.go`, `store.go`; differs: readers never hold a lock while they look.
 pub struct Cache<K> {
-    inner: Arc<Inner<K>>,
+    pub(crate) inner: Arc<Inner<K>>,
     /// Closes the log when the last handle is gone; subscriptions do not count.
     _alive: Arc<Alive<K>>,
 }

@@ -21,7 +21,7 @@ pub(crate) use self::{
     by_name::{ByName, find_text, text_of, values_text},
     hashed::ValueTable,
     ordered::OrderedTable,
-    postings::{Edit, Postings, TypedPostings},
+    postings::{Edit, Postings, Table, TypedPostings},
 };
 use crate::{Object, Snapshot, persist::SlotSet};
 

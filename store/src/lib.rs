@@ -1,16 +1,18 @@
 #![doc = include_str!("../README.md")]
-#![expect(dead_code, reason = "sizes are for the memory accounting, which comes next")]
 
 mod apply;
 mod cache;
 mod catch_up;
 mod change;
 mod delta;
+mod expiring;
 mod index;
 mod key;
 mod lister;
 mod log;
+mod memory;
 mod object;
+mod overlay;
 mod persist;
 mod publish;
 mod query;
@@ -29,10 +31,13 @@ pub use crate::{
     cache::{Cache, CacheBuilder, TimedOut},
     change::Change,
     delta::{Batch, Cause, Delta, Entry, Replacement, ResyncPart, Tombstone},
+    expiring::ExpiringStore,
     index::{Index, IndexHandle, Lookup, OrderedIndex},
     key::{KeyRef, ObjectKey, ParseKeyError},
     lister::{Lister, NamespaceLister},
+    memory::{IndexMemory, Memory},
     object::{KeyError, Object, OwnerRef, Unkeyed},
+    overlay::Overlay,
     query::{Query, QueryIter},
     seam::{Apply, Closed, ReflectorStore},
     snapshot::Snapshot,

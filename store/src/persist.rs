@@ -9,7 +9,7 @@ mod shards;
 mod slot_set;
 
 pub(crate) use {
-    paged::{Differing, Paged},
+    paged::{Differing, Paged, bytes_per_element},
     shards::Shards,
     slot_set::{SlotSet, SlotSetIter},
 };

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use crate::{
     KeyRef, Object, ObjectKey, ResourceVersion,
     index::{Edit, Postings, ValueTable},
-    persist::{Paged, Shards, SlotSet},
+    persist::{Paged, Shards, SlotSet, bytes_per_element},
 };
 
 const NO_SLOT: u32 = u32::MAX;
@@ -20,6 +20,8 @@ pub(crate) struct State<K> {
     /// First of the list of vacant slots.
     vacant: u32,
     namespaces: ValueTable<Box<str>>,
+    /// Bytes of the texts of all keys.
+    key_bytes: usize,
     /// Metadata key → slots, kept only where a key function of the user's makes the two differ.
     metadata: Option<ValueTable<ObjectKey>>,
     indexes: triomphe::Arc<Vec<Arc<dyn Postings<K>>>>,
@@ -40,6 +42,7 @@ impl<K> Clone for State<K> {
             table: self.table.clone(),
             vacant: self.vacant,
             namespaces: self.namespaces.clone(),
+            key_bytes: self.key_bytes,
             metadata: self.metadata.clone(),
             indexes: triomphe::Arc::clone(&self.indexes),
             version: self.version.clone(),
@@ -154,6 +157,7 @@ impl<K> State<K> {
             table: Shards::default(),
             vacant: NO_SLOT,
             namespaces: ValueTable::default(),
+            key_bytes: 0,
             metadata: rekeyed.then(ValueTable::default),
             indexes: triomphe::Arc::new(Vec::new()),
             version: ResourceVersion::UNSET,
@@ -227,6 +231,12 @@ impl<K> State<K> {
         &self.namespaces
     }
 
+    /// Bytes of heap of key texts, slots and table.
+    pub(crate) fn heap_bytes(&self) -> (usize, usize, usize) {
+        let slots = self.slots.len() * bytes_per_element::<Slot<K>>();
+        (self.key_bytes, slots, self.table.heap_bytes())
+    }
+
     pub(crate) fn indexes(&self) -> &[Arc<dyn Postings<K>>] {
         &self.indexes
     }
@@ -245,6 +255,11 @@ impl<K> State<K> {
     pub(crate) fn set_indexes(&mut self, indexes: Vec<Arc<dyn Postings<K>>>) {
         self.indexes = triomphe::Arc::new(indexes);
     }
+}
+
+/// The text of a key with its two reference counts.
+fn key_bytes(key: &ObjectKey) -> usize {
+    key.as_str().len() + 16
 }
 
 /// What a change of one slot does to the indexes, computed before the state was at hand: the functions are the user's,
@@ -302,6 +317,7 @@ impl<K: Object> State<K> {
         {
             metadata.insert_owned(key, slot);
         }
+        self.key_bytes += key_bytes(&held.key);
         let hash = held.key.precomputed_hash();
         *self.slots.get_mut(slot as usize) = Slot::Held(held);
         let slots = &self.slots;
