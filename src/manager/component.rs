@@ -13,7 +13,7 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Something that runs until it is told to stop.
 ///
-/// Every closure `Fn(Context) -> impl Future<Output = Result<(), E>>` is one.
+/// Every closure `Fn(Context) -> impl Future<Output = Result<T, E>>` is one.
 ///
 /// # Guarantee
 ///
@@ -39,14 +39,14 @@ pub trait Runnable: Send + Sync + 'static {
 }
 
 #[async_trait]
-impl<F, Fut, E> Runnable for F
+impl<F, Fut, T, E> Runnable for F
 where
     F: Fn(Context) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<(), E>> + Send + 'static,
+    Fut: Future<Output = Result<T, E>> + Send + 'static,
     E: Into<BoxError> + 'static,
 {
     async fn run(&self, context: Context) -> Result<(), BoxError> {
-        self(context).await.map_err(Into::into)
+        self(context).await.map(drop).map_err(Into::into)
     }
 }
 
@@ -155,15 +155,15 @@ impl Component {
     /// A failure is final ([`OnFailure::Restart`] acts as [`OnFailure::Degrade`]). In the group
     /// [`Controllers`](Group::Controllers) of a manager with an election, a lost term stops the manager, since the work
     /// cannot be done in the next one.
-    pub fn once<F, Fut, E>(name: impl Into<String>, work: F) -> Self
+    pub fn once<F, Fut, T, E>(name: impl Into<String>, work: F) -> Self
     where
         F: FnOnce(Context) -> Fut + Send + 'static,
-        Fut: Future<Output = Result<(), E>> + Send + 'static,
+        Fut: Future<Output = Result<T, E>> + Send + 'static,
         E: Into<BoxError> + 'static,
     {
         let work: Once = Box::new(move |context| {
             let future = work(context);
-            Box::pin(async move { future.await.map_err(Into::into) })
+            Box::pin(async move { future.await.map(drop).map_err(Into::into) })
         });
         Self::with(name.into(), Work::Once(Some(work)), OnFailure::Degrade)
     }

@@ -61,6 +61,11 @@ impl Observer {
         &self.name
     }
 
+    /// The durations of the election.
+    pub const fn timing(&self) -> &Timing {
+        &self.timing
+    }
+
     /// Where the election stands.
     pub fn status(&self) -> LeaderStatus {
         let mut status = self.status.borrow().clone();
