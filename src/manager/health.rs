@@ -12,6 +12,7 @@
 
 mod checks;
 mod collect;
+mod describe;
 mod encoder;
 mod endpoint;
 #[cfg(feature = "health-server")]
@@ -191,12 +192,12 @@ impl Health {
             if ready.is_synced() {
                 Ok(())
             } else {
-                Err(collect::sync_state(&ready))
+                Err(describe::sync_state(&ready))
             }
         });
         self.collect(name, collect::informer(resource, informer));
         let state = informer.clone();
-        self.describe(name, move || collect::describe_informer(&state));
+        self.describe(name, move || describe::informer(&state));
     }
 
     /// Shows a controller: the metrics of it and of its queue, and what it does under `/debug/NAME`.
@@ -204,7 +205,7 @@ impl Health {
         let name = handle.status().name;
         self.collect(name, collect::controller(handle));
         let handle = handle.clone();
-        self.describe(name, move || collect::describe_controller(&handle));
+        self.describe(name, move || describe::controller(&handle));
     }
 
     /// The answer to `/metrics`.

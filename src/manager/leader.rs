@@ -3,8 +3,8 @@
 //! The record is a `coordination.k8s.io/v1` Lease as client-go writes it, so contenders in Go and Rust can share one.
 //! What each process relies on is its own monotonic clock only:
 //!
-//! - a leader's lease counts from the *start* of the last acknowledged request, a contender's wait from the *arrival* of
-//!   the last change it saw; clocks may be hours apart, and may step;
+//! - a leader's lease counts from the *start* of the last acknowledged request, a contender's wait from the
+//!   *arrival* of the last change it saw; clocks may be hours apart, and may step;
 //! - at the renew deadline work is told to stop, before the lease can have run out it is dropped;
 //! - the lease is released only after the work has stopped, and only if it is still the same term;
 //! - each term has a [`FencingToken`], newer than that of every term before.

@@ -34,9 +34,9 @@ use super::{
 /// # Trade-offs
 ///
 /// A lease bounds when two *processes* may work, not when their last writes reach the server, and a process that the
-/// operating system stops does not notice; the [`FencingToken`](super::FencingToken) is for resources where that matters. The time a machine
-/// spends suspended is not counted by its monotonic clock: a leader that wakes up believes in its lease until its next
-/// renewal is refused.
+/// operating system stops does not notice; the [`FencingToken`](super::FencingToken) is for resources where that
+/// matters. The time a machine spends suspended is not counted by its monotonic clock: a leader that wakes up believes
+/// in its lease until its next renewal is refused.
 ///
 /// # Examples
 ///
