@@ -3,7 +3,10 @@
 //!
 //! Made to be pointed at misbehaving servers: nothing a server does ends it.
 
-#![expect(clippy::print_stderr, reason = "errors of the command line go to standard error")]
+#![expect(
+    clippy::print_stderr,
+    reason = "errors of the command line go to standard error"
+)]
 
 use std::{
     io::{self, Write},
@@ -82,12 +85,17 @@ async fn main() -> ExitCode {
 
 fn informer(args: &Args) -> Result<Informer<DynamicObject>, String> {
     if args.server.scheme().is_none() || args.server.host().is_none() {
-        return Err(format!("--server {} is no URL; give one like http://127.0.0.1:8001", args.server));
+        return Err(format!(
+            "--server {} is no URL; give one like http://127.0.0.1:8001",
+            args.server
+        ));
     }
     let mut config = Config::new(args.server.clone());
     config.default_retry = false;
-    let client = || Client::try_from(config.clone()).map_err(|error| format!("cannot make a client: {error}"));
-    let mut source = ApiListWatch::<DynamicObject>::with(client()?, args.namespace.as_deref(), &resource(args));
+    let client =
+        || Client::try_from(config.clone()).map_err(|error| format!("cannot make a client: {error}"));
+    let mut source =
+        ApiListWatch::<DynamicObject>::with(client()?, args.namespace.as_deref(), &resource(args));
     if let Some(selector) = &args.label_selector {
         source = source.labels(selector);
     }
@@ -104,14 +112,21 @@ fn informer(args: &Args) -> Result<Informer<DynamicObject>, String> {
     Ok(Informer::builder(source)
         .reflector(move |reflector| {
             let reflector = reflector.streaming_lists(lists).on_quarantine(quarantined);
-            if let Some(period) = resync { reflector.resync(period) } else { reflector }
+            if let Some(period) = resync {
+                reflector.resync(period)
+            } else {
+                reflector
+            }
         })
         .build())
 }
 
 /// The kind's own name is not asked for: a server under test may not answer what it was not made to answer.
 fn resource(args: &Args) -> ApiResource {
-    let (group, version) = args.api_version.split_once('/').unwrap_or(("", &args.api_version));
+    let (group, version) = args
+        .api_version
+        .split_once('/')
+        .unwrap_or(("", &args.api_version));
     ApiResource {
         group: group.to_owned(),
         version: version.to_owned(),
@@ -122,7 +137,9 @@ fn resource(args: &Args) -> ApiResource {
 }
 
 fn period(seconds: f64) -> Option<Duration> {
-    Duration::try_from_secs_f64(seconds).ok().filter(|period| !period.is_zero())
+    Duration::try_from_secs_f64(seconds)
+        .ok()
+        .filter(|period| !period.is_zero())
 }
 
 async fn mirror(informer: &Informer<DynamicObject>, stop: impl Future<Output = ()> + Send) {
@@ -196,8 +213,10 @@ fn quarantined(event: &QuarantineEvent) {
 fn summary(informer: &Informer<DynamicObject>) -> Value {
     let snapshot = informer.cache().snapshot();
     let version = |object: &DynamicObject| object.resource_version().unwrap_or_default().to_owned();
-    let store: Map<_, _> =
-        snapshot.entries().map(|(key, object)| (key.to_string(), version(object).into())).collect();
+    let store: Map<_, _> = snapshot
+        .entries()
+        .map(|(key, object)| (key.to_string(), version(object).into()))
+        .collect();
     let stats = informer.reflector().stats();
     let relists: Map<_, _> = RelistReason::ALL
         .iter()

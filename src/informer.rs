@@ -196,7 +196,10 @@ impl<K: Object> Parts<K> {
 
 impl<K> Clone for Informer<K> {
     fn clone(&self) -> Self {
-        Self { parts: Arc::clone(&self.parts), started: Arc::clone(&self.started) }
+        Self {
+            parts: Arc::clone(&self.parts),
+            started: Arc::clone(&self.started),
+        }
     }
 }
 

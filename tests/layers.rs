@@ -17,12 +17,34 @@ struct Rule {
     tokio_never: &'static [&'static str],
 }
 
-const NET: &[&str] = &["hyper", "hyper-util", "http", "http-body", "kube-client", "kube-runtime", "tower"];
-const KUBERNETES: &[&str] =
-    &["hyper", "hyper-util", "http", "http-body", "tower", "kube-client", "kube-core", "kube-runtime", "k8s-openapi"];
+const NET: &[&str] = &[
+    "hyper",
+    "hyper-util",
+    "http",
+    "http-body",
+    "kube-client",
+    "kube-runtime",
+    "tower",
+];
+const KUBERNETES: &[&str] = &[
+    "hyper",
+    "hyper-util",
+    "http",
+    "http-body",
+    "tower",
+    "kube-client",
+    "kube-core",
+    "kube-runtime",
+    "k8s-openapi",
+];
 const TASKS: &[&str] = &["net", "rt", "rt-multi-thread", "full"];
-const ALL_LAYERS: &[&str] =
-    &["informer-store", "informer-deltafifo", "informer-reflector", "informer-workqueue", "informer-controller"];
+const ALL_LAYERS: &[&str] = &[
+    "informer-store",
+    "informer-deltafifo",
+    "informer-reflector",
+    "informer-workqueue",
+    "informer-controller",
+];
 const TESTKIT: &[&str] = &["informer-testkit"];
 
 #[rustfmt::skip]
@@ -73,7 +95,11 @@ fn check(rule: &Rule, dependency: &Value, found: &mut Vec<String>) {
         found.push(format!("{name} must never depend on {target}"));
     }
     if target == "tokio" {
-        let features = dependency["features"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let features = dependency["features"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str);
         for feature in features.filter(|feature| rule.tokio_never.contains(feature)) {
             found.push(format!("{name} must not switch on tokio's `{feature}`"));
         }
@@ -87,12 +113,21 @@ fn the_workspace_keeps_to_the_table() {
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .expect("cargo runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo metadata is JSON");
     assert_eq!(violations(&metadata), Vec::<String>::new());
 
-    let packages = metadata["packages"].as_array().expect("cargo metadata lists packages");
-    let mut members: Vec<&str> = packages.iter().filter_map(|package| package["name"].as_str()).collect();
+    let packages = metadata["packages"]
+        .as_array()
+        .expect("cargo metadata lists packages");
+    let mut members: Vec<&str> = packages
+        .iter()
+        .filter_map(|package| package["name"].as_str())
+        .collect();
     let mut rows: Vec<&str> = TABLE.iter().map(|rule| rule.name).collect();
     members.sort_unstable();
     rows.sort_unstable();
@@ -101,9 +136,7 @@ fn the_workspace_keeps_to_the_table() {
 
 #[test]
 fn a_graph_with_wrong_edges_is_refused() {
-    let edge = |name: &str, kind: Value, features: &[&str]| {
-        json!({ "name": name, "kind": kind, "req": "^0.1", "features": features })
-    };
+    let edge = |name: &str, kind: Value, features: &[&str]| json!({ "name": name, "kind": kind, "req": "^0.1", "features": features });
     let graph = json!({ "packages": [
         { "name": "informer-store", "dependencies": [
             edge("informer-deltafifo", Value::Null, &[]),

@@ -66,7 +66,12 @@ impl<K: Object> InformerBuilder<K> {
         let producer = producer.held_by(move |key, uid, version| held.held(key, uid, version));
         let reflector = (self.reflector)(Reflector::builder(self.list_watch, producer)).build();
         Informer {
-            parts: Arc::new(Parts { cache, reflector, queue, consumer: tokio::sync::Mutex::new(consumer) }),
+            parts: Arc::new(Parts {
+                cache,
+                reflector,
+                queue,
+                consumer: tokio::sync::Mutex::new(consumer),
+            }),
             started: Arc::new(Mutex::new(None)),
         }
     }
@@ -74,6 +79,8 @@ impl<K: Object> InformerBuilder<K> {
 
 impl<K> fmt::Debug for InformerBuilder<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("InformerBuilder").field("queue", &self.queue).finish_non_exhaustive()
+        f.debug_struct("InformerBuilder")
+            .field("queue", &self.queue)
+            .finish_non_exhaustive()
     }
 }

@@ -103,7 +103,11 @@ impl Informers {
     /// Informers over `client`.
     #[must_use]
     pub fn new(client: Client) -> Self {
-        Self { client, permits: ListPermits::default(), shared: Arc::default() }
+        Self {
+            client,
+            permits: ListPermits::default(),
+            shared: Arc::default(),
+        }
     }
 
     /// The informer of `K` in `scope`, started on the current tokio runtime.
@@ -153,20 +157,32 @@ impl Informers {
         scope: &Scope,
         source: impl Fn(Option<&str>) -> ApiListWatch<K>,
     ) -> Informer<K> {
-        let identity = Identity { object: TypeId::of::<K>(), resource, scope: scope.clone() };
+        let identity = Identity {
+            object: TypeId::of::<K>(),
+            resource,
+            scope: scope.clone(),
+        };
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        let remembered = shared.get(&identity).and_then(|entry| entry.as_any().downcast_ref::<Remembered<K>>());
+        let remembered = shared
+            .get(&identity)
+            .and_then(|entry| entry.as_any().downcast_ref::<Remembered<K>>());
         if let Some(informer) = remembered.and_then(Remembered::upgrade) {
             return informer;
         }
         let permits = self.permits.clone();
         let mut namespaces = scope.namespaces.iter();
         let first = scope.narrow(source(namespaces.next().map(String::as_str)));
-        let others: Vec<_> = namespaces.map(|namespace| scope.narrow(source(Some(namespace)))).collect();
+        let others: Vec<_> = namespaces
+            .map(|namespace| scope.narrow(source(Some(namespace))))
+            .collect();
         let informer = Informer::builder(first)
             .cache(Cache::new())
             .reflector(move |reflector| {
-                others.into_iter().fold(reflector.permits(&permits), |reflector, other| reflector.also(other))
+                others
+                    .into_iter()
+                    .fold(reflector.permits(&permits), |reflector, other| {
+                        reflector.also(other)
+                    })
             })
             .build();
         shared.retain(|_, entry| entry.is_alive());
@@ -197,12 +213,17 @@ impl<K> Remembered<K> {
     fn upgrade(&self) -> Option<Informer<K>> {
         // The order matters: without a holder there is no `started`, though a stopping task may still hold parts.
         let started = self.started.upgrade()?;
-        Some(Informer { parts: self.parts.upgrade()?, started })
+        Some(Informer {
+            parts: self.parts.upgrade()?,
+            started,
+        })
     }
 }
 
 impl fmt::Debug for Informers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Informers").field("len", &self.len()).finish_non_exhaustive()
+        f.debug_struct("Informers")
+            .field("len", &self.len())
+            .finish_non_exhaustive()
     }
 }

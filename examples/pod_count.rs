@@ -1,0 +1,62 @@
+//! Counts the pods of a store every few seconds, while pods come and go.
+
+#![expect(clippy::print_stdout, reason = "an example talks to whoever runs it")]
+
+mod support;
+
+use std::time::Duration;
+
+use clap::Parser;
+use informer::{Informer, reflector::ApiListWatch};
+use informer_testkit::generate::Churn;
+use k8s_openapi::api::core::v1::Pod;
+
+/// Prints how many pods there are, every few seconds.
+#[derive(Parser)]
+struct Args {
+    /// Use the cluster of the current kubeconfig in place of the embedded server
+    #[arg(long)]
+    cluster: bool,
+    /// Seconds between two counts
+    #[arg(long, default_value_t = 2.0)]
+    every: f64,
+    /// How many counts
+    #[arg(long, default_value_t = 5)]
+    times: u32,
+}
+
+#[tokio::main]
+async fn main() -> support::Result<()> {
+    let args = Args::parse();
+    let stage = support::Stage::set(args.cluster, 200).await?;
+
+    let pods = Informer::new(ApiListWatch::<Pod>::all(stage.client.clone()));
+    pods.start();
+    pods.synced().await;
+
+    let counting = async {
+        let mut every = tokio::time::interval(Duration::try_from_secs_f64(args.every)?);
+        for _ in 0..args.times {
+            every.tick().await;
+            println!("{} pods", pods.cache().len());
+        }
+        Ok(())
+    };
+    tokio::select! {
+        counted = counting => counted,
+        changed = coming_and_going(&stage) => changed,
+    }
+}
+
+/// On the embedded server somebody has to do it.
+async fn coming_and_going(stage: &support::Stage) -> support::Result<()> {
+    let Some(server) = &stage.server else {
+        return std::future::pending().await;
+    };
+    let mut churn = Churn::new(server, 1);
+    let mut every = tokio::time::interval(Duration::from_millis(10));
+    loop {
+        every.tick().await;
+        churn.step()?;
+    }
+}

@@ -1,0 +1,58 @@
+//! What the examples share: a server to talk to. The embedded one by default, a real cluster with `--cluster`.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each example takes what it needs of this file"
+)]
+
+use std::error::Error;
+
+use informer_testkit::{ApiServer, Listener, generate};
+use kube_client::{Client, Config};
+
+/// What the examples fail with.
+pub type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+
+/// A server, and a client of it.
+pub struct Stage {
+    /// Talks HTTP to the server. It retries nothing by itself: that is the reflector's job.
+    pub client: Client,
+    /// The embedded server, unless there is a cluster.
+    pub server: Option<ApiServer>,
+    /// Keeps the embedded server's port open.
+    _listener: Option<Listener>,
+}
+
+impl Stage {
+    /// Connects to the cluster of the current kubeconfig, or starts a server on a free loopback port with `pods`
+    /// realistic pods in it, and a tenth as many services.
+    pub async fn set(cluster: bool, pods: usize) -> Result<Self> {
+        if cluster {
+            let client = Client::try_from(Self::plain(Config::infer().await.map_err(|error| {
+                format!("no cluster to connect to ({error}); check $KUBECONFIG, or leave out --cluster")
+            })?))?;
+            return Ok(Self {
+                client,
+                server: None,
+                _listener: None,
+            });
+        }
+        let server = ApiServer::builder().seed(1).build();
+        let mut rng = fastrand::Rng::with_seed(1);
+        server.load((0..pods).map(|index| generate::pod(index, &mut rng)))?;
+        server.load((0..pods / 10).map(|index| generate::service(index, &mut rng)))?;
+        let listener = server.listen_on_loopback().await?;
+        let client = Client::try_from(Self::plain(Config::new(listener.url().parse()?)))?;
+        Ok(Self {
+            client,
+            server: Some(server),
+            _listener: Some(listener),
+        })
+    }
+
+    fn plain(mut config: Config) -> Config {
+        config.default_retry = false;
+        config
+    }
+}

@@ -1,0 +1,69 @@
+//! The queue between reflector and store, by hand: prints the deltas it pops.
+
+#![expect(clippy::print_stdout, reason = "an example talks to whoever runs it")]
+
+mod support;
+
+use clap::Parser;
+use informer::{
+    Cache,
+    deltafifo::{Config, channel},
+    reflector::{ApiListWatch, Reflector},
+};
+use informer_testkit::generate::Churn;
+use k8s_openapi::api::core::v1::Pod;
+
+/// Prints the deltas that a queue gives out, then applies them.
+#[derive(Parser)]
+struct Args {
+    /// Use the cluster of the current kubeconfig in place of the embedded server
+    #[arg(long)]
+    cluster: bool,
+    /// How many batches
+    #[arg(long, default_value_t = 5)]
+    batches: usize,
+}
+
+#[tokio::main]
+async fn main() -> support::Result<()> {
+    let args = Args::parse();
+    let stage = support::Stage::set(args.cluster, 50).await?;
+
+    // The producer is a store to the reflector. By default deltas of one key are compressed while they wait.
+    let (producer, mut consumer) = channel(Config::default());
+    let reflector = Reflector::builder(ApiListWatch::<Pod>::all(stage.client.clone()), producer).build();
+    let store = Cache::new();
+
+    let main = async {
+        for _ in 0..args.batches {
+            // A lease gives the batch back to the queue if it is dropped before it was applied.
+            let Ok(lease) = consumer.lease(16).await else {
+                return;
+            };
+            for delta in &lease.deltas {
+                println!("{delta:?}");
+            }
+            lease.apply(&store);
+            println!(
+                "  applied: the store has {} pods at version {}",
+                store.len(),
+                store.resource_version()
+            );
+            change(&stage);
+        }
+    };
+    reflector.run(main).await?;
+    Ok(())
+}
+
+/// Three changes at once, which the queue may hand out as one batch.
+fn change(stage: &support::Stage) {
+    if let Some(server) = &stage.server {
+        let mut churn = Churn::new(server, server.revision());
+        for _ in 0..3 {
+            if let Err(error) = churn.step() {
+                println!("no change: {error}");
+            }
+        }
+    }
+}
