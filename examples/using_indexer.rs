@@ -49,7 +49,7 @@ async fn main() -> support::Result<()> {
 
     // Indexes come and go while the cache runs.
     let by_phase = Index::hash("phase", |pod: &Pod| pod.status.as_ref()?.phase.clone());
-    pods.cache().add_index(&by_phase);
+    pods.cache().add_index(&by_phase)?;
     println!(
         "{} pods are running",
         pods.cache().snapshot().by_index(&by_phase, "Running").count()
