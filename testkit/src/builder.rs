@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::{
+    background::Switches,
     clock::{Clock, EPOCH_SECONDS},
     kind::{Kind, Registry},
     server::ApiServer,
@@ -35,6 +36,11 @@ impl Default for Builder {
                 managed_fields: false,
                 sim: false,
                 body_limit: 3 * 1024 * 1024,
+                background: Switches {
+                    garbage: true,
+                    namespaces: true,
+                    workloads: false,
+                },
             },
             window: Window::default(),
             replicas: 1,
@@ -127,6 +133,26 @@ impl Builder {
     /// Adds a namespace to those that exist from the start (`default` and the `kube-` ones).
     pub fn namespace(mut self, name: impl Into<String>) -> Self {
         self.namespaces.push(name.into());
+        self
+    }
+
+    /// Whether what a deleted object owns is deleted with it, as a cluster's garbage collector does: after it, before it
+    /// (`Foreground`), or not at all (`Orphan`). Default: `true`.
+    pub fn garbage_collection(mut self, on: bool) -> Self {
+        self.config.background.garbage = on;
+        self
+    }
+
+    /// Whether a deleted namespace loses its content and then goes. Default: `true`; off, it stays `Terminating` until
+    /// someone finalizes it.
+    pub fn namespace_lifecycle(mut self, on: bool) -> Self {
+        self.config.background.namespaces = on;
+        self
+    }
+
+    /// Whether deployments and replica sets get pods, which run at once. Default: `false`.
+    pub fn workloads(mut self, on: bool) -> Self {
+        self.config.background.workloads = on;
         self
     }
 

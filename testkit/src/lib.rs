@@ -2,6 +2,7 @@
 #![allow(dead_code, unused_imports, reason = "the API machinery lands piece by piece")]
 
 mod api;
+mod background;
 mod body;
 mod builder;
 mod clock;

@@ -366,13 +366,16 @@ impl ApiServer {
     pub fn restore(&self, snapshot: &Snapshot) {
         let mut state = self.shared.lock();
         state.storage.restore(snapshot, true);
+        state.look_again();
         state.wake_all();
     }
 
     /// Goes back to a snapshot and leaves open watches hanging: they stay silent until the old revision is passed.
     pub fn rewind(&self, snapshot: &Snapshot) {
         self.shared.faults.count("rewind");
-        self.shared.lock().storage.restore(snapshot, false);
+        let mut state = self.shared.lock();
+        state.storage.restore(snapshot, false);
+        state.look_again();
     }
 
     /// Waits until every open watch has been handed everything its replica shows.

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use crate::{
     api::{encode::opening, watchers::Watchers},
+    background::{Background, Switches},
     clock::{self, Clock},
     crd, faults,
     kind::{Kind, Registry},
@@ -35,6 +36,7 @@ pub(crate) struct Config {
     pub(crate) managed_fields: bool,
     pub(crate) sim: bool,
     pub(crate) body_limit: usize,
+    pub(crate) background: Switches,
 }
 
 /// The server behind its handles.
@@ -56,6 +58,7 @@ pub(crate) struct State {
     pub(crate) storage: Storage,
     pub(crate) registry: Registry,
     pub(crate) rng: fastrand::Rng,
+    pub(crate) background: Background,
     clock: Clock,
     signals: HashMap<KindId, watch::Sender<u64>>,
 }
@@ -63,6 +66,7 @@ pub(crate) struct State {
 impl Shared {
     pub(crate) fn new(config: Config, clock: Clock, storage: Storage, registry: Registry, seed: u64) -> Self {
         let rng = fastrand::Rng::with_seed(seed);
+        let background = Background::new(config.background);
         Self {
             config,
             clock,
@@ -72,6 +76,7 @@ impl Shared {
             panics: AtomicU64::new(0),
             next_replica: AtomicUsize::new(0),
             state: Mutex::new(State {
+                background,
                 clock,
                 storage,
                 registry,
@@ -93,11 +98,13 @@ impl State {
         let id = storage_id(kind);
         let (object, fields) = self.to_stored_version(kind, object);
         let opening = opening(&self.storage_kind(kind));
+        self.background.stored(kind, &id, &object);
         let stored = self.storage.put(&id, &opening, object, fields, clock::now());
         self.wake(&id);
         if kind.is_crd() {
             self.settle_definition(kind, &stored);
         }
+        self.follow_up();
         stored
     }
 
@@ -106,11 +113,13 @@ impl State {
         let id = storage_id(kind);
         let (last, fields) = self.to_stored_version(kind, last);
         let opening = opening(&self.storage_kind(kind));
+        self.background.removed(kind, &id, &last);
         let removed = self.storage.remove(&id, &opening, last, fields, clock::now())?;
         self.wake(&id);
         if kind.is_crd() {
             self.drop_definition(&removed.value());
         }
+        self.follow_up();
         Some(removed)
     }
 
@@ -164,6 +173,11 @@ impl State {
         }
         self.storage.set_closed(&id, true);
         self.wake(&id);
+    }
+
+    /// The calendar time to stamp.
+    pub(crate) fn timestamp(&self) -> jiff::Timestamp {
+        self.clock.timestamp()
     }
 
     /// The kind in the version its objects are stored in.

@@ -18,7 +18,7 @@ mod name;
 mod scale;
 
 pub(crate) use body::{check, decode, parse_yaml, syntax_error};
-pub(crate) use delete::{DeleteOptions, Deletion, delete};
+pub(crate) use delete::{DeleteOptions, Deletion, Propagation, delete};
 pub(crate) use name::{generate as generate_name, uid};
 pub(crate) use scale::{print_selector, scale_of, scale_to_object};
 
