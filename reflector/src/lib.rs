@@ -5,6 +5,7 @@ mod client;
 mod config;
 mod decode;
 mod error;
+mod interner;
 mod list_watch;
 mod machine;
 mod permits;
@@ -20,6 +21,7 @@ pub use crate::{
     config::{Config, InitialRead, PoisonPolicy, StreamingLists},
     decode::{Decode, DecodeError, Json},
     error::{Error, ErrorKind},
+    interner::Interner,
     list_watch::{
         Event, EventStream, GetRequest, Got, Held, Item, ListEnd, ListRequest, ListStream, ListWatch, Listed,
         Poison, Purpose, ReadAt, Seen, WatchRequest, listed,

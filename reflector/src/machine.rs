@@ -8,7 +8,7 @@ mod watching;
 
 use std::{collections::VecDeque, time::Duration};
 
-use informer_store::{Delta, Object, ResourceVersion, ResyncPart};
+use informer_store::{Delta, Object, ObjectKey, ResourceVersion, ResyncPart};
 use tokio::time::Instant;
 
 use self::{audit::AuditRun, contents::ContentsRun, flight::Flight, index::Index, watching::WatchRun};
@@ -58,6 +58,8 @@ pub struct Machine<K> {
     streaming_blocked: Option<Instant>,
     /// A line that could not be read: after which version, and how often in a row.
     bad_line: Option<(ResourceVersion, u32)>,
+    /// The object whose unreadable line made us list anew.
+    bad_key: Option<ObjectKey>,
     /// Whether the one retry with fresh credentials has been spent.
     credentials_retried: bool,
     resync_at: Option<(Instant, ResyncPart)>,
@@ -138,8 +140,8 @@ enum Phase<K> {
     },
     Reading {
         flight: Flight,
-        key: informer_store::ObjectKey,
-        rest: Vec<informer_store::ObjectKey>,
+        key: ObjectKey,
+        rest: Vec<ObjectKey>,
     },
     Auditing(Box<AuditRun>),
     Stopped,
@@ -153,7 +155,7 @@ enum Next {
     /// The next page of the list being read.
     Watch,
     Probe,
-    Read(Vec<informer_store::ObjectKey>),
+    Read(Vec<ObjectKey>),
     Audit {
         exact: bool,
     },
@@ -228,6 +230,7 @@ impl<K: Object> Machine<K> {
             streaming: streaming && config.streaming_lists == crate::StreamingLists::Auto,
             streaming_blocked: None,
             bad_line: None,
+            bad_key: None,
             credentials_retried: false,
             resync_at: None,
             audit_at: None,

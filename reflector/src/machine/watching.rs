@@ -19,6 +19,8 @@ pub(super) struct WatchRun {
     /// Complete events and bookmarks so far.
     frames: u64,
     last_frame: Option<Instant>,
+    /// The version it began at.
+    from: Option<ResourceVersion>,
     last_bookmark: Option<Instant>,
     settled: bool,
     /// What the store blocked us for; the server may have spoken meanwhile.
@@ -33,6 +35,7 @@ impl WatchRun {
             opened: None,
             frames: 0,
             last_frame: None,
+            from: None,
             last_bookmark: None,
             settled: false,
             blocked: Duration::ZERO,
@@ -81,7 +84,9 @@ impl<K: Object> Machine<K> {
         let mut request = crate::WatchRequest::new(self.version.clone(), timeout);
         request.fresh = std::mem::take(&mut self.plan.fresh);
         self.stats.watches += 1;
-        self.phase = Phase::Watching(WatchRun::new(timeout));
+        let mut run = WatchRun::new(timeout);
+        run.from = Some(self.version.clone());
+        self.phase = Phase::Watching(run);
         self.effects.push_back(Effect::Send(Request::Watch(request)));
     }
 
@@ -104,17 +109,31 @@ impl<K: Object> Machine<K> {
         }
         match &mut self.phase {
             Phase::Contents(run) if run.streaming => self.on_initial_event(now, event),
-            Phase::Watching(run) => {
-                if !matches!(event, Event::Unreadable(_)) {
-                    run.frame(now);
-                    self.proved = Some(now);
-                    self.watchdog.trips = 0;
-                    self.backoff.healthy(now);
-                    self.recovered(now, false);
-                }
+            Phase::Watching(_) => {
+                let doubts = self.doubts();
                 self.on_live_event(now, event);
+                if self.doubts() == doubts {
+                    self.heard(now);
+                }
             }
             _ => {}
+        }
+    }
+
+    /// How much has arrived that proves nothing: repetitions, versions gone back, lines nobody can read.
+    fn doubts(&self) -> u64 {
+        let stats = &self.stats;
+        stats.duplicates + stats.old_bookmarks + stats.bad_versions + stats.unreadable
+    }
+
+    /// The server has said something new.
+    fn heard(&mut self, now: Instant) {
+        if let Phase::Watching(run) = &mut self.phase {
+            run.frame(now);
+            self.proved = Some(now);
+            self.watchdog.trips = 0;
+            self.backoff.healthy(now);
+            self.recovered(now, false);
         }
     }
 
@@ -319,8 +338,10 @@ impl<K: Object> Machine<K> {
             self.watchdog.armed = true;
         }
         if version < self.version {
+            // Nobody but a server whose history was rewound has reason to say so.
             self.stats.old_bookmarks += 1;
-            return;
+            self.effects.push_back(Effect::Abort);
+            return self.fail_for(now, Reason::Diverged, None, Next::Probe);
         }
         self.bookmark = version.clone();
         if self.version != version {
@@ -330,8 +351,8 @@ impl<K: Object> Machine<K> {
         }
     }
 
-    /// A line that cannot be read: nothing behind it counts. First ask again from the last good version, then set
-    /// its object apart if it is known, else list anew.
+    /// A line that cannot be read: nothing behind it counts. First ask again from the last good version, then list
+    /// anew. Where that cannot help, for the object is too large or was the one that made us list, it is set apart.
     fn unreadable(&mut self, now: Instant, poison: Poison) {
         self.stats.unreadable += 1;
         let times = match &mut self.bad_line {
@@ -353,12 +374,14 @@ impl<K: Object> Machine<K> {
             .key
             .as_ref()
             .is_some_and(|key| self.index.judge(key, 0, &poison.version, &self.floor) != Verdict::Duplicate);
-        if news && is_usable(&poison.version) && poison.version > self.version {
+        let hopeless = poison.error.kind() == ErrorKind::Oversize || self.bad_key == poison.key;
+        if hopeless && news && is_usable(&poison.version) && poison.version > self.version {
             let version = poison.version.clone();
             self.poisoned_in_place(now, poison);
             self.advance(&version);
             self.fail_for(now, Reason::Unreadable, None, Next::Watch);
         } else {
+            self.bad_key = poison.key;
             self.plan.relisted = true;
             self.relist(now, RelistReason::Unreadable);
         }
@@ -375,8 +398,8 @@ impl<K: Object> Machine<K> {
         if lived < SHORT || (run.frames == 0 && lived < EMPTY) {
             self.stats.short_watches += 1;
             self.fail_for(now, Reason::ShortWatch, None, Next::Watch);
-        } else if run.frames == 0 && lived >= run.timeout / 2 {
-            // Not a word in the whole watch: the version may be ahead of what this server knows.
+        } else if (run.frames == 0 || run.from.as_ref() == Some(&self.version)) && lived >= run.timeout / 2 {
+            // Nothing new in the whole watch: the version may be ahead of what this server knows.
             self.wait(self.backoff.within_budget(now), Next::Probe);
         } else {
             self.wait(self.backoff.within_budget(now), Next::Watch);
@@ -481,8 +504,9 @@ impl<K: Object> Machine<K> {
         if version == self.version {
             // Nothing has happened, so there was nothing to say.
             self.proved = Some(now);
-            self.watchdog.trips = 0;
-            self.watchdog.widen(self.config.watch_timeout * 2);
+            if std::mem::take(&mut self.watchdog.trips) > 0 {
+                self.watchdog.widen(self.config.watch_timeout * 2);
+            }
             self.set_state(SyncState::Synced { version });
         } else if self.watchdog.trips >= 2 {
             self.watchdog.trips = 0;

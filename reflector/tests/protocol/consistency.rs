@@ -241,7 +241,10 @@ async fn p7_an_audit_finds_what_the_server_never_sent() {
     let mut lists = 0;
     let server = Server::new(move |seen| {
         if seen.is_watch() {
-            return Answer::watch([pause(1), bookmark("20")]);
+            return match seen.param("resourceVersion").as_deref() {
+                Some("10") => Answer::watch([pause(1), bookmark("20")]),
+                _ => Answer::watch([]),
+            };
         }
         let now = [object("a", 15), object("c", 16)];
         if seen.accept.contains("PartialObjectMetadataList") {

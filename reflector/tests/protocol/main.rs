@@ -2,6 +2,7 @@
 
 mod basics;
 mod consistency;
+mod embedded;
 mod load;
 mod support;
 mod transport;

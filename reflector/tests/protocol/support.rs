@@ -317,9 +317,39 @@ pub struct Book {
     pub version: ResourceVersion,
     pub replaced: u32,
     pub rewound: u32,
+    /// What the server held at each of its versions, where every step is checked against it.
+    pub truth: Option<Truth>,
+    /// Objects that may differ, since they cannot be decoded.
+    pub excused: Vec<String>,
 }
 
+/// `name@version` of every object, by the server's version.
+pub type Truth = Arc<Mutex<BTreeMap<u64, Vec<String>>>>;
+
 impl Book {
+    /// I1: the contents are what the server held at the version claimed.
+    fn verify(&self) {
+        let Some(truth) = &self.truth else { return };
+        let version = self.version.as_u64().expect("the version is a number");
+        let truth = truth.lock().unwrap();
+        let Some((_, then)) = truth.range(..=version).next_back() else {
+            return;
+        };
+        let counts = |item: &&String| {
+            !self
+                .excused
+                .iter()
+                .any(|name| item.starts_with(&format!("{name}@")))
+        };
+        let mine = self.contents();
+        assert_eq!(
+            mine.iter().filter(counts).collect::<Vec<_>>(),
+            then.iter().filter(counts).collect::<Vec<_>>(),
+            "I1 at version {version}, after {:?}",
+            self.log.last()
+        );
+    }
+
     /// `name@version` of every object.
     pub fn contents(&self) -> Vec<String> {
         self.objects
@@ -334,6 +364,17 @@ impl Book {
 pub struct Checked(Arc<Mutex<Book>>);
 
 impl Checked {
+    /// A store that compares itself with the server at every step.
+    pub fn against(truth: Truth, excused: &[&str]) -> Self {
+        let store = Self::default();
+        {
+            let mut book = store.0.lock().unwrap();
+            book.truth = Some(truth);
+            book.excused = excused.iter().map(|name| (*name).to_owned()).collect();
+        }
+        store
+    }
+
     pub fn contents(&self) -> Vec<String> {
         self.0.lock().unwrap().contents()
     }
@@ -373,6 +414,7 @@ impl Checked {
             book.version = version.clone();
         }
         book.log.push(format!("{what} {}@{version}", entry.key.name()));
+        book.verify();
     }
 }
 
@@ -408,6 +450,7 @@ impl ReflectorStore<ConfigMap> for Checked {
         book.objects = objects;
         book.version = replacement.version;
         book.replaced += 1;
+        book.verify();
         Ok(())
     }
 
@@ -454,6 +497,7 @@ impl ReflectorStore<ConfigMap> for Checked {
         assert!(version > book.version, "I5: a bookmark goes forward");
         book.log.push(format!("bookmark @{version}"));
         book.version = version;
+        book.verify();
         Ok(())
     }
 

@@ -105,7 +105,7 @@ async fn t3_a_cut_line_with_more_behind_it_is_never_passed_over() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn t3_a_line_cut_every_time_is_set_apart_by_its_name() {
+async fn t3_a_line_cut_every_time_lists_anew_once_and_is_then_set_apart_by_its_name() {
     let cut = line(
         r#"{"type":"MODIFIED","object":{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"a","namespace":"default","uid":"u-a","resourceVersion":"11"},"data":{"v"#,
     );
@@ -126,7 +126,7 @@ async fn t3_a_line_cut_every_time_is_set_apart_by_its_name() {
         "11",
         "I1: what is behind is on record"
     );
-    assert_eq!(rig.server.lists().len(), 1);
+    assert_eq!(rig.server.lists().len(), 2);
 }
 
 #[tokio::test(start_paused = true)]

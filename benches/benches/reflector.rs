@@ -1,0 +1,18 @@
+//! Processor time of the reflector's stages with the system's allocator. See `reflector_heap` for memory.
+//!
+//! `--one STAGE --pods N` runs one stage once, for callgrind.
+
+#![allow(missing_docs, reason = "a bench has no users")]
+
+#[path = "reflector/suite.rs"]
+mod suite;
+
+fn main() {
+    let number = |name: &str, default| {
+        suite::argument(name).and_then(|text| text.parse().ok()).unwrap_or(default)
+    };
+    if let Some(stage) = suite::argument("--one") {
+        return suite::one(&stage, number("--pods", 100));
+    }
+    suite::cpu_table("system", number("--pods", 10_000), number("--rounds", 5));
+}
