@@ -421,6 +421,114 @@ async fn stop_before_the_turn_of_a_component_never_starts_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn stop_before_the_run_starts_nothing() {
+    let log = Log::default();
+    let manager = builder()
+        .component(slow(&log, "pods", Group::Caches))
+        .build()
+        .unwrap();
+    manager.handle().stop();
+    assert_eq!(manager.run().await.unwrap().phase, Phase::Stopped);
+    assert!(log.all().is_empty());
+}
+
+/// What one component of a random manager does.
+fn random(rng: &mut fastrand::Rng, log: &Log, name: String, group: Group) -> Component {
+    let (warm, cool) = (rng.u64(..5_000), rng.u64(..8_000));
+    let fails = rng.u8(..4) == 0;
+    let log = log.clone();
+    let component = Component::new(name.clone(), move |context: Context| {
+        let (log, name) = (log.clone(), name.clone());
+        async move {
+            log.note(format!("{name} up"));
+            sleep(Duration::from_millis(warm)).await;
+            if fails && context.run() < 3 {
+                log.note(format!("{name} down"));
+                assert_ne!(context.run(), 1, "a panic");
+                return Err(io::Error::other("no luck"));
+            }
+            log.note(format!("{name} ready"));
+            context.ready();
+            context.stopping().await;
+            log.note(format!("{name} told"));
+            sleep(Duration::from_millis(cool)).await;
+            log.note(format!("{name} down"));
+            Ok(())
+        }
+    });
+    component.reports_ready().group(group).stop_timeout(20 * SECOND)
+}
+
+#[tokio::test(start_paused = true)]
+async fn random_managers_keep_the_order_of_start_and_stop() {
+    let groups = [Group::Servers, Group::Caches, Group::Services, Group::Controllers];
+    for seed in 0..200 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let log = Log::default();
+        let mut parts: Vec<(String, Group, Vec<usize>)> = Vec::new();
+        let mut components = Vec::new();
+        for at in 0..rng.usize(1..10) {
+            let group = groups[rng.usize(..4)];
+            let before: Vec<usize> = (0..at)
+                .filter(|other| parts[*other].1 <= group && rng.u8(..4) == 0)
+                .collect();
+            let name = format!("c{at}");
+            let component = random(&mut rng, &log, name.clone(), group);
+            let component = before
+                .iter()
+                .fold(component, |component, other| component.after(&parts[*other].0));
+            components.push(component);
+            parts.push((name, group, before));
+        }
+        rng.shuffle(&mut components);
+        let manager = components
+            .into_iter()
+            .fold(builder().stop_timeout(3600 * SECOND), ManagerBuilder::component)
+            .build()
+            .unwrap();
+        let (handle, run) = start(manager);
+        let early = rng.bool();
+        sleep(Duration::from_secs(if early { rng.u64(..20) } else { 200 })).await;
+        handle.stop();
+        run.await
+            .unwrap()
+            .unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+
+        let all = log.all();
+        let first = |what: String| all.iter().position(|line| *line == what);
+        let last = |what: String| all.iter().rposition(|line| *line == what);
+        for (name, group, before) in &parts {
+            let up = first(format!("{name} up"));
+            assert!(early || up.is_some(), "seed {seed}: {name} never ran: {all:?}");
+            assert_eq!(
+                all.iter().filter(|line| **line == format!("{name} up")).count(),
+                all.iter().filter(|line| **line == format!("{name} down")).count(),
+                "seed {seed}: {name} ends as often as it begins"
+            );
+            let Some(up) = up else { continue };
+            let depends = parts
+                .iter()
+                .enumerate()
+                .filter(|(at, other)| other.1 < *group || before.contains(at));
+            for (_, (other, ..)) in depends {
+                let ready = first(format!("{other} ready"));
+                assert!(
+                    ready.is_some_and(|ready| ready < up),
+                    "seed {seed}: {other} ready, then {name}: {all:?}"
+                );
+                if let Some(told) = first(format!("{other} told")) {
+                    let down = last(format!("{name} down")).unwrap();
+                    assert!(
+                        down < told,
+                        "seed {seed}: {name} down, then {other} told: {all:?}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn components_come_and_go_at_run_time() {
     let log = Log::default();
     let manager = builder()

@@ -457,7 +457,9 @@ async fn readiness_names_what_is_late_and_why() {
 #[tokio::test(start_paused = true)]
 async fn informer_that_cannot_sync_says_why() {
     let server = ApiServer::new();
-    server.faults().inject(On::any().resource("configmaps"), Fault::status(403));
+    server
+        .faults()
+        .inject(On::any().resource("configmaps"), Fault::status(403));
     let maps = Arc::new(Informer::new(ApiListWatch::<ConfigMap>::all(server.client())));
     let health = Health::new().reasons(Reasons::Shown);
     health.informer(&Resource::of::<ConfigMap>(), &maps);
@@ -468,4 +470,51 @@ async fn informer_that_cannot_sync_says_why() {
         body.starts_with("configmaps failed: degraded: forbidden"),
         "{body}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn controller_whose_workers_are_all_stuck_fails_liveness() {
+    let reconcile = reconcile_fn(|context: ReconcileContext| async move {
+        if context.key().name().starts_with("stuck") {
+            std::future::pending::<()>().await;
+        }
+        Ok(Action::done())
+    });
+    let server = ApiServer::new();
+    let maps = Informer::new(ApiListWatch::<ConfigMap>::all(server.client()));
+    maps.start();
+    let controller = Controller::builder("keeper", reconcile)
+        .source(maps.subscribe(), trigger::itself())
+        .workers(2)
+        .build();
+    let handle = controller.handle();
+    let health = Health::new();
+    health.progress(&handle, Duration::from_secs(60));
+    tokio::spawn(controller.run(std::future::pending()));
+    let check = async |name: &str, expected: u16| {
+        server
+            .create(
+                "configmaps",
+                json!({ "metadata": { "namespace": "default", "name": name } }),
+            )
+            .unwrap();
+        tokio::time::sleep(Duration::from_secs(100)).await;
+        assert_eq!(get(&health, "/livez/keeper-progress").status, expected, "{name}");
+    };
+    check("fine", 200).await;
+    check("stuck-1", 200).await;
+    check("stuck-2", 200).await;
+    check("waits", 500).await;
+}
+
+#[test]
+fn handles_can_go_anywhere() {
+    fn anywhere<T: Send + Sync + Unpin + 'static>() {}
+    anywhere::<Health>();
+    anywhere::<Encoder>();
+    anywhere::<Context>();
+    anywhere::<informer::manager::Handle>();
+    anywhere::<informer::manager::leader::Term>();
+    anywhere::<informer::manager::leader::Observer>();
+    anywhere::<informer::manager::leader::LeaseLock>();
 }

@@ -177,7 +177,7 @@ impl Watchman {
         AtWork(self.clone(), name)
     }
 
-    /// Asserts fifty times a second that no two terms can be relied upon.
+    /// Asserts twenty times a second that no two terms can be relied upon.
     async fn patrol(self, length: Duration) {
         let end = Instant::now() + length;
         let mut seen: Vec<Term> = Vec::new();
@@ -190,7 +190,7 @@ impl Watchman {
             // A term that is over never comes back.
             seen.retain(|term| term.check().is_ok());
             assert!(seen.len() <= 1, "{} terms are valid at once", seen.len());
-            sleep(Duration::from_millis(20)).await;
+            sleep(Duration::from_millis(50)).await;
         }
     }
 }
@@ -513,6 +513,24 @@ async fn release_can_be_switched_off() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn stop_in_the_middle_of_a_taking_waits_for_its_answer_and_gives_the_lease_back() {
+    let ring = Ring::new();
+    let blue = ring.contend("blue");
+    blue.network.back.store(1_000, Ordering::SeqCst);
+    within(5 * SECOND, "the server has stored the taking", || {
+        ring.server.lease.lock().unwrap().is_some()
+    })
+    .await;
+    assert!(!blue.observer.is_leading());
+    assert_eq!(blue.stop().await, Ended::Shutdown);
+    assert_eq!(ring.server.holder(), "");
+    assert!(
+        ring.watchman.terms.lock().unwrap().is_empty(),
+        "no work was begun"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn stop_ends_in_bounded_time_when_the_server_is_gone() {
     let ring = Ring::new();
     let blue = ring.contend("blue");
@@ -713,7 +731,7 @@ async fn dropping_the_run_ends_the_term_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn hours_of_random_faults_never_makes_two_leaders_and_always_makes_one_again() {
-    for seed in 0..8 {
+    for seed in 0..6 {
         let mut rng = fastrand::Rng::with_seed(seed);
         let ring = Ring::new();
         let stopping = Duration::from_secs([0, 1, 3600][rng.usize(..3)]);
@@ -723,7 +741,7 @@ async fn hours_of_random_faults_never_makes_two_leaders_and_always_makes_one_aga
             .map(|name| Some(ring.contend_with(name, stopping, |builder| builder)))
             .collect();
         let patrol = tokio::spawn(ring.watchman.clone().patrol(Duration::from_secs(4 * 3600)));
-        for _ in 0..120 {
+        for _ in 0..80 {
             let at = rng.usize(..names.len());
             match (&contenders[at], rng.u8(..8)) {
                 (Some(one), 0) => one.network.down.store(true, Ordering::SeqCst),

@@ -22,6 +22,7 @@ use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, RwLock},
+    time::Duration,
 };
 
 use informer_controller::{Handle as ControllerHandle, Key};
@@ -206,6 +207,24 @@ impl Health {
         self.collect(name, collect::controller(handle));
         let handle = handle.clone();
         self.describe(name, move || describe::controller(&handle));
+    }
+
+    /// Adds a check of `/livez` that fails while a controller makes no progress: keys wait, and every worker has been at
+    /// its key for longer than `limit`. Choose a limit that no sound reconcile takes; a restart ends them all.
+    pub fn progress<T: Key>(&self, handle: &ControllerHandle<T>, limit: Duration) {
+        let handle = handle.clone();
+        let name = format!("{}-progress", handle.status().name);
+        self.live(name, move || {
+            let running = handle.status().running;
+            let late = running.iter().filter(|run| run.age > limit).count();
+            let waiting = handle.queue().stats().depth;
+            if waiting > 0 && late > 0 && late == handle.stats().workers {
+                return Err(format!(
+                    "{waiting} keys wait, all {late} workers are at their key for over {limit:?}"
+                ));
+            }
+            Ok(())
+        });
     }
 
     /// The answer to `/metrics`.

@@ -109,7 +109,7 @@ impl Encoder {
         if self.dropped > 0 {
             let dropped = self.dropped;
             self.samples = 0;
-            self.counter(DROPPED, "Samples left out of this answer.", &[], dropped);
+            self.gauge(DROPPED, "Samples left out of this answer.", &[], dropped as f64);
         }
         let mut text = String::new();
         for (name, family) in self.families {
@@ -215,7 +215,7 @@ fn float(value: f64) -> String {
     }
 }
 
-/// The name of the counter of what did not fit.
+/// The name of the count of what did not fit.
 const DROPPED: &str = "informer_metrics_dropped_samples";
 
 /// The most lines of one answer: several megabytes, more than any server should be made to scrape.

@@ -222,10 +222,19 @@ impl Core {
                     until,
                 }
             }
-            // The answer to a taking was outstanding: it may be ours without our knowing. Its term never began, so
-            // nobody waits for more than the lease's duration.
             _ => Phase::Stopped,
         };
+    }
+
+    /// Whether the answer to a taking is outstanding: the lease may be this process's without its knowing.
+    pub(super) const fn is_taking(&self) -> bool {
+        matches!(
+            self.next,
+            Next::InFlight {
+                purpose: Purpose::Create | Purpose::Take,
+                ..
+            }
+        )
     }
 
     /// Goes back to contending after the shell has taken note of a loss.

@@ -173,8 +173,10 @@ impl Elector {
 
         loop {
             let now = Instant::now();
+            // A taking under way is waited for: its answer may be a lease to give back.
             if ended.is_some()
                 && job.is_none()
+                && !core.is_taking()
                 && matches!(core.phase(), Phase::Follower | Phase::Leader { .. })
             {
                 flight = None;
