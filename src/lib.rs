@@ -10,6 +10,7 @@ pub use {
 };
 
 pub use crate::{
+    controller::{Action, Controller, Reconciler},
     informer::Informer,
     manager::Manager,
     store::{Cache, Change, ObjectKey},
