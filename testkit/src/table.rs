@@ -105,7 +105,7 @@ fn columns(kind: &Kind) -> Value {
     } else {
         kind.group_kind()
     };
-    Value::Array(COLUMNS.get(&name).unwrap_or(&COLUMNS["default"]).clone())
+    Value::Array(COLUMNS.get(&name).unwrap_or_else(|| &COLUMNS["default"]).clone())
 }
 
 /// The columns of every kind, from the file beside this one.
@@ -172,10 +172,7 @@ fn at_path(object: &Value, path: &str) -> Option<Value> {
                 let field = field.trim();
                 let matches = |item: &&Value| {
                     let value = field.split('.').try_fold(*item, |value, part| value.get(part));
-                    value.is_some_and(|v| {
-                        v.as_str()
-                            .map_or_else(|| v.to_string() == wanted, |text| text == wanted)
-                    })
+                    value.is_some_and(|value| print(value) == wanted)
                 };
                 found = found.into_iter().flat_map(children).filter(matches).collect();
             } else if let Ok(index) = step.parse::<usize>() {
@@ -213,6 +210,11 @@ fn at_path(object: &Value, path: &str) -> Option<Value> {
         return Some(Value::String(words.collect::<Vec<_>>().join(" ")));
     }
     found.first().map(|value| (*value).clone())
+}
+
+/// A value as text, strings without their quotes.
+fn print(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 fn children(value: &Value) -> Vec<&Value> {
@@ -253,8 +255,8 @@ fn span(seconds: i64) -> String {
         }
     };
     match seconds {
-        ..-1 => "<invalid>".to_owned(),
-        ..0 => "0s".to_owned(),
+        ..=-2 => "<invalid>".to_owned(),
+        -1 => "0s".to_owned(),
         _ if seconds < 120 => format!("{seconds}s"),
         _ if minutes < 10 => pair(minutes, 'm', seconds % 60, 's'),
         _ if minutes < 180 => format!("{minutes}m"),

@@ -11,7 +11,7 @@ use super::shape::{ListShape, Place};
 pub(crate) struct FieldSet {
     /// The path that ends here is in the set.
     member: bool,
-    children: BTreeMap<String, FieldSet>,
+    children: BTreeMap<String, Self>,
 }
 
 impl FieldSet {

@@ -169,10 +169,9 @@ fn check_types(kind: &Kind, object: &Map<String, Value>) -> Result<(), ApiError>
     for (field, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
         let path = format!("metadata.{field}");
         match field.as_str() {
-            "name" | "generateName" | "namespace" | "uid" | "resourceVersion" | "selfLink" => {
-                if !value.is_string() {
-                    return wrong(&path, value, if field == "uid" { "types.UID" } else { "string" });
-                }
+            "uid" if !value.is_string() => return wrong(&path, value, "types.UID"),
+            "name" | "generateName" | "namespace" | "resourceVersion" | "selfLink" if !value.is_string() => {
+                return wrong(&path, value, "string");
             }
             "creationTimestamp" | "deletionTimestamp" => {
                 let time = value.as_str().map(str::parse::<jiff::Timestamp>);
@@ -180,10 +179,8 @@ fn check_types(kind: &Kind, object: &Map<String, Value>) -> Result<(), ApiError>
                     return wrong(&path, value, "v1.Time");
                 }
             }
-            "generation" | "deletionGracePeriodSeconds" => {
-                if !value.is_i64() {
-                    return wrong(&path, value, "int64");
-                }
+            "generation" | "deletionGracePeriodSeconds" if !value.is_i64() => {
+                return wrong(&path, value, "int64");
             }
             "labels" | "annotations" => {
                 let Some(map) = value.as_object() else {
