@@ -20,7 +20,7 @@
 //! ```
 //!
 //! # Source
-//! controller-runtime `pkg/predicate`; differs: [`matches`] looks at the old object too, so that the change by which an
+//! controller-runtime `pkg/predicate`; differs: [`matches()`] looks at the old object too, so that the change by which an
 //! object leaves a selection is delivered, and an object made anew under the same name always counts as changed.
 
 use std::{collections::BTreeMap, fmt, sync::Arc};

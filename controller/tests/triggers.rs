@@ -189,8 +189,9 @@ fn predicates_on_the_kind_of_change() {
 
 #[test]
 fn predicates_on_what_differs() {
+    type Differs = fn(&Change<Pod>) -> bool;
     type Edit = fn(&mut Pod);
-    let table: [(fn(&Change<Pod>) -> bool, Edit); 4] = [
+    let table: [(Differs, Edit); 4] = [
         (predicate::resource_version_changed, |pod| {
             pod.metadata.resource_version = Some("2".into())
         }),
