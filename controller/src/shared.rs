@@ -20,7 +20,7 @@ use crate::{
 };
 
 pub(crate) struct Shared<T> {
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     pub(crate) queue: WorkQueue<T>,
     pub(crate) counters: Counters,
     pub(crate) runs: AtomicU64,
@@ -89,7 +89,7 @@ pub(crate) struct PastSources {
 
 impl<T: Key> Shared<T> {
     pub(crate) fn new(
-        name: &'static str,
+        name: String,
         queue: WorkQueue<T>,
         workers: usize,
         write_deadline: Duration,
@@ -137,7 +137,10 @@ impl<T: Key> Shared<T> {
         let id = sources.next;
         sources.states.push((id, Arc::clone(&driver.state)));
         drop(sources);
-        self.send(Command::Add(id, driver));
+        let state = Arc::clone(&driver.state);
+        if !self.send(Command::Add(id, driver)) {
+            state.enter(Phase::Removed);
+        }
         id
     }
 
@@ -172,9 +175,9 @@ impl<T: Key> Shared<T> {
         self.send(Command::Await(Write { key, seen }));
     }
 
-    fn send(&self, command: Command<T>) {
-        // After the end of the run nobody listens, and there is nothing left to do.
-        let _ = self.commands.send(command);
+    /// Whether there is still a run that follows it.
+    fn send(&self, command: Command<T>) -> bool {
+        self.commands.send(command).is_ok()
     }
 }
 
