@@ -194,13 +194,16 @@ impl<T: Clone + Eq + Hash> Shared<T> {
                     return Poll::Ready(taken);
                 }
                 state.next.register(id, cx);
+                let me = id.unwrap_or_default();
                 let Some(due) = state.core.next_wake() else {
+                    // What this waiter was set for is gone: whoever brings the next delay must find nobody driving,
+                    // or a driver set for the past would be trusted with it.
+                    state.timer = state.timer.filter(|(driver, _)| *driver != me);
                     return Poll::Pending;
                 };
                 if due <= now {
                     continue;
                 }
-                let me = id.unwrap_or_default();
                 if state.timer.is_some_and(|(driver, _)| driver != me) {
                     return Poll::Pending;
                 }
