@@ -16,7 +16,7 @@ use crate::{
 /// Builds a [`Controller`]. Every setting has a default; none can contradict another.
 #[must_use]
 pub struct Builder<R: Reconciler> {
-    name: String,
+    name: &'static str,
     reconciler: R,
     sources: Vec<MakeDriver<R::Key>>,
     queue: informer_workqueue::Builder<R::Key>,
@@ -52,9 +52,9 @@ pub enum WhenUnsynced {
 }
 
 impl<R: Reconciler> Builder<R> {
-    pub(crate) fn new(name: String, reconciler: R) -> Self {
+    pub(crate) fn new(name: &'static str, reconciler: R) -> Self {
         Self {
-            queue: WorkQueue::builder().name(name.clone()).limiter(Exponential::new(
+            queue: WorkQueue::builder().name(name).limiter(Exponential::new(
                 Duration::from_millis(5),
                 Duration::from_secs(1000),
             )),

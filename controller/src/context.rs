@@ -62,8 +62,8 @@ impl<T: Key> Context<T> {
 
     /// The name of the controller.
     #[must_use]
-    pub fn controller(&self) -> &str {
-        &self.shared.name
+    pub fn controller(&self) -> &'static str {
+        self.shared.name
     }
 
     /// The queue of the controller, to ask for runs of other keys.

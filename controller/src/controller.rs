@@ -68,8 +68,8 @@ pub struct Controller<R: Reconciler> {
 
 impl<R: Reconciler> Controller<R> {
     /// The settings of a controller with this name.
-    pub fn builder(name: impl Into<String>, reconciler: R) -> Builder<R> {
-        Builder::new(name.into(), reconciler)
+    pub fn builder(name: &'static str, reconciler: R) -> Builder<R> {
+        Builder::new(name, reconciler)
     }
 
     /// A handle to look at it and to change its sources.
@@ -120,7 +120,7 @@ impl<T> Report<T> {
 #[non_exhaustive]
 pub struct Unsynced {
     /// The name of the controller.
-    pub controller: String,
+    pub controller: &'static str,
     /// The names of the sources.
     pub sources: Vec<&'static str>,
 }

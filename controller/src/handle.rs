@@ -77,7 +77,7 @@ impl<T: Key> Handle<T> {
         running.sort_by_key(|run| std::cmp::Reverse(run.age));
         let sources = self.0.sources();
         Status {
-            name: self.0.name.clone(),
+            name: self.0.name,
             phase: *self.0.phase.borrow(),
             sources: sources
                 .states
@@ -112,7 +112,7 @@ impl<T: Key> Handle<T> {
 #[non_exhaustive]
 pub struct Status<T = ObjectKey> {
     /// The name of the controller.
-    pub name: String,
+    pub name: &'static str,
     /// Where it is in its life.
     pub phase: RunPhase,
     /// Its sources, in the order in which they were added.

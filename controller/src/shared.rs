@@ -20,7 +20,7 @@ use crate::{
 };
 
 pub(crate) struct Shared<T> {
-    pub(crate) name: String,
+    pub(crate) name: &'static str,
     pub(crate) queue: WorkQueue<T>,
     pub(crate) counters: Counters,
     pub(crate) runs: AtomicU64,
@@ -89,7 +89,7 @@ pub(crate) struct PastSources {
 
 impl<T: Key> Shared<T> {
     pub(crate) fn new(
-        name: String,
+        name: &'static str,
         queue: WorkQueue<T>,
         workers: usize,
         write_deadline: Duration,

@@ -45,7 +45,7 @@ pub(super) async fn run<R: Reconciler>(
     let mut parts = Parts::new(Arc::clone(&shared));
     let mut workers = Workers::default();
     shared.phase.send_replace(RunPhase::Syncing);
-    tracing::info!(controller = %shared.name, "started");
+    tracing::info!(controller = shared.name, "started");
 
     let mut started = false;
     let mut sync_deadline = settings.sync_timeout.map(|timeout| Instant::now() + timeout);
@@ -68,7 +68,7 @@ pub(super) async fn run<R: Reconciler>(
                 }
             }
             shared.phase.send_replace(RunPhase::Running);
-            tracing::info!(controller = %shared.name, workers = shared.workers, "synced");
+            tracing::info!(controller = shared.name, workers = shared.workers, "synced");
         }
         tokio::select! {
             biased;
@@ -90,7 +90,7 @@ pub(super) async fn run<R: Reconciler>(
 
     shared.stopping.send_replace(true);
     shared.phase.send_replace(RunPhase::Stopping);
-    tracing::info!(controller = %shared.name, "stopping");
+    tracing::info!(controller = shared.name, "stopping");
     drop(parts);
     let mut drained = pin!(
         shared
@@ -116,7 +116,7 @@ pub(super) async fn run<R: Reconciler>(
         pending: report.pending,
     };
     tracing::info!(
-        controller = %shared.name,
+        controller = shared.name,
         finished = report.finished,
         abandoned = report.abandoned.len(),
         pending = report.pending.len(),
@@ -132,14 +132,14 @@ fn started_late<T: Key>(shared: &Shared<T>, when_unsynced: WhenUnsynced) -> Resu
         .iter()
         .filter(|(_, state)| state.phase() == Phase::Waiting);
     let unsynced = Unsynced {
-        controller: shared.name.clone(),
+        controller: shared.name,
         sources: waiting.map(|(_, state)| state.name).collect(),
     };
     drop(sources);
     if when_unsynced == WhenUnsynced::Fail {
         return Err(unsynced);
     }
-    tracing::warn!(controller = %shared.name, sources = ?unsynced.sources, "sources are not synced in time");
+    tracing::warn!(controller = shared.name, sources = ?unsynced.sources, "sources are not synced in time");
     Ok(())
 }
 
@@ -263,7 +263,7 @@ impl<T: Key> Parts<T> {
         if !seen {
             self.shared.counters.writes_unseen.add(1);
             tracing::warn!(
-                controller = %self.shared.name,
+                controller = self.shared.name,
                 ?key,
                 "a write was not seen by its cache in time"
             );
@@ -293,7 +293,7 @@ impl<T: Key> Shared<T> {
                 let (key, run, attempt) = (run.key.clone(), run.run, run.attempt);
                 drop(running);
                 tracing::warn!(
-                    controller = %self.name,
+                    controller = self.name,
                     ?key,
                     run,
                     attempt,

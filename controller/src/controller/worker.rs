@@ -40,7 +40,7 @@ impl<R: Reconciler> Worker<R> {
         // What a reconcile does is contained where it is called; this is for what its future does when it is dropped.
         while let Err(panic) = AssertUnwindSafe(self.take_turns()).catch_unwind().await {
             self.shared.counters.panics.add(1);
-            tracing::error!(controller = %self.shared.name, panic = ?PanicText::of(&panic), "dropping a reconcile panicked");
+            tracing::error!(controller = self.shared.name, panic = ?PanicText::of(&panic), "dropping a reconcile panicked");
         }
     }
 
@@ -51,7 +51,7 @@ impl<R: Reconciler> Worker<R> {
             let cx = Context::new(&item, run, &self.shared);
             let span = tracing::info_span!(
                 "reconcile",
-                controller = %self.shared.name,
+                controller = self.shared.name,
                 key = ?item.key(),
                 attempt = item.attempt(),
                 trigger = ?cx.triggers(),
