@@ -144,8 +144,11 @@ async fn recorded_requests_get_the_recorded_answers() {
     let all = rows();
     assert_eq!(all.len(), 149);
     let start = "2026-11-23T03:43:50Z".parse().expect("a time");
+    // The recorded server was alone: nothing collected garbage or emptied namespaces.
     let server = ApiServer::builder()
         .managed_fields(true)
+        .garbage_collection(false)
+        .namespace_lifecycle(false)
         .seed(SEED)
         .start_time(start)
         .build();
