@@ -9,7 +9,9 @@ mod suite;
 
 fn main() {
     let number = |name: &str, default| {
-        suite::argument(name).and_then(|text| text.parse().ok()).unwrap_or(default)
+        suite::argument(name)
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(default)
     };
     if let Some(stage) = suite::argument("--one") {
         return suite::one(&stage, number("--pods", 100));

@@ -14,9 +14,17 @@ use informer_benches::{
 static ALLOCATOR: PeakAlloc = PeakAlloc;
 
 fn main() {
-    let pods = suite::argument("--pods").and_then(|text| text.parse().ok()).unwrap_or(20_000);
+    let pods = suite::argument("--pods")
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(20_000);
     let script = suite::Script::new(pods);
-    table::head(&["cache", "settled B/object", "peak / settled", "settled / kube", "settled / kube stripped"]);
+    table::head(&[
+        "cache",
+        "settled B/object",
+        "peak / settled",
+        "settled / kube",
+        "settled / kube stripped",
+    ]);
     let (kept, kube) = heap_of(ALLOCATOR, || suite::kube_full(&script, false, 1, 0));
     drop(kept);
     let (kept, stripped) = heap_of(ALLOCATOR, || suite::kube_full(&script, true, 1, 0));
@@ -26,7 +34,10 @@ fn main() {
     let (kept, metadata) = heap_of(ALLOCATOR, || suite::ours_metadata(&script));
     drop(kept);
     let (kept, slim) = heap_of(ALLOCATOR, || suite::ours_slim(&script));
-    assert!(kept.snapshot().list().all(|object| object.weight() > 0), "a slim pod has its members");
+    assert!(
+        kept.snapshot().list().all(|object| object.weight() > 0),
+        "a slim pod has its members"
+    );
     drop(kept);
     for (name, usage) in [
         ("kube", kube),

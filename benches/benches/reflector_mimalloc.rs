@@ -10,7 +10,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
     let number = |name: &str, default| {
-        suite::argument(name).and_then(|text| text.parse().ok()).unwrap_or(default)
+        suite::argument(name)
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(default)
     };
     suite::cpu_table("mimalloc", number("--pods", 10_000), number("--rounds", 5));
 }

@@ -37,7 +37,9 @@ impl Script {
     /// A list of `pods` pods of about 9 KB.
     pub(crate) fn new(pods: usize) -> Self {
         let mut rng = fastrand::Rng::with_seed(7);
-        let items: Vec<_> = (0..pods).map(|index| pod(index, index as u64 + 1, &mut rng)).collect();
+        let items: Vec<_> = (0..pods)
+            .map(|index| pod(index, index as u64 + 1, &mut rng))
+            .collect();
         let metadata: Vec<_> = items.iter().map(partial).collect();
         Self {
             pages: Arc::new(pages(&items, "PodList", "v1")),
@@ -77,7 +79,9 @@ impl Script {
                 async move {
                     let response = Response::builder()
                         .header("content-type", "application/json")
-                        .body(StreamBody::new(frames.map(|bytes| Ok::<_, Infallible>(Frame::data(bytes)))));
+                        .body(StreamBody::new(
+                            frames.map(|bytes| Ok::<_, Infallible>(Frame::data(bytes))),
+                        ));
                     Ok::<_, Infallible>(response.expect("the header is valid"))
                 }
             }),
@@ -96,13 +100,20 @@ impl Script {
             if nth < self.gone {
                 return stream::iter([Bytes::from_static(GONE)]).boxed();
             }
-            let lines = if nth == self.gone { Arc::clone(&self.watch) } else { Arc::default() };
+            let lines = if nth == self.gone {
+                Arc::clone(&self.watch)
+            } else {
+                Arc::default()
+            };
             return stream::iter(0..lines.len())
                 .map(move |line| lines[line].clone())
                 .chain(stream::pending())
                 .boxed();
         }
-        let accept = request.headers().get("accept").map(|value| value.as_bytes().to_vec());
+        let accept = request
+            .headers()
+            .get("accept")
+            .map(|value| value.as_bytes().to_vec());
         let partial = accept.is_some_and(|accept| accept.windows(7).any(|part| part == b"Partial"));
         let pages = if partial { &self.metadata } else { &self.pages };
         let page = query
@@ -136,7 +147,11 @@ fn ordered(object: &serde_json::Value) -> String {
         if text.len() > 1 {
             text.push(',');
         }
-        let value = if member == "metadata" { metadata(&object[member]) } else { object[member].to_string() };
+        let value = if member == "metadata" {
+            metadata(&object[member])
+        } else {
+            object[member].to_string()
+        };
         text.push_str(&format!("\"{member}\":{value}"));
     }
     text.push('}');
@@ -144,7 +159,15 @@ fn ordered(object: &serde_json::Value) -> String {
 }
 
 fn metadata(metadata: &serde_json::Value) -> String {
-    let first = ["name", "generateName", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp"];
+    let first = [
+        "name",
+        "generateName",
+        "namespace",
+        "uid",
+        "resourceVersion",
+        "generation",
+        "creationTimestamp",
+    ];
     let members = metadata.as_object().expect("metadata is an object");
     let mut parts = Vec::new();
     for member in first {
@@ -202,7 +225,8 @@ fn whole(pages: &[Vec<Bytes>]) -> Vec<Bytes> {
         let end = body.len() - 3;
         if nth == 0 {
             let head = &body[..start];
-            let clean = String::from_utf8_lossy(head).replace(&format!("\"continue\":\"p{}\"", nth + 1), "\"continue\":\"\"");
+            let clean = String::from_utf8_lossy(head)
+                .replace(&format!("\"continue\":\"p{}\"", nth + 1), "\"continue\":\"\"");
             all.extend_from_slice(clean.as_bytes());
         } else {
             all.push(b',');
@@ -276,7 +300,9 @@ impl Object for Slim {
 
 impl Slim {
     pub(crate) fn weight(&self) -> usize {
-        self.spec.node_name.len() + self.status.phase.len() + self.status.pod_ip.as_ref().map_or(0, |ip| ip.len())
+        self.spec.node_name.len()
+            + self.status.phase.len()
+            + self.status.pod_ip.as_ref().map_or(0, |ip| ip.len())
     }
 }
 
@@ -326,7 +352,13 @@ pub(crate) fn ours_slim(script: &Script) -> Cache<Slim> {
 
 fn kube<K>(script: &Script, strip: bool, lists: usize, events: usize) -> reflector::Store<K>
 where
-    K: kube_core::Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + Sync + 'static,
+    K: kube_core::Resource<DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + serde::de::DeserializeOwned
+        + Send
+        + Sync
+        + 'static,
 {
     let (store, writer) = reflector::store();
     let api: Api<K> = Api::all(script.client());
@@ -383,7 +415,15 @@ pub(crate) fn cpu_table(allocator: &str, pods: usize, rounds: usize) {
     let changed = 1000.min(pods);
     let events = 20_000.min(pods * 2);
     let watching = Script::new(changed).with_events(changed, events);
-    table::head(&["stage", "allocator", "kube µs", "kube stripped µs", "ours µs", "ratio", "ratio stripped"]);
+    table::head(&[
+        "stage",
+        "allocator",
+        "kube µs",
+        "kube stripped µs",
+        "ours µs",
+        "ratio",
+        "ratio stripped",
+    ]);
     let list = cpu::side_by_side(
         rounds,
         &mut [
@@ -397,7 +437,13 @@ pub(crate) fn cpu_table(allocator: &str, pods: usize, rounds: usize) {
     );
     let per = |time: Duration, count: usize| time.as_secs_f64() * 1e6 / count as f64;
     for (name, ours) in [("full", list[2]), ("metadata", list[3]), ("slim", list[5])] {
-        row(&format!("reflector/list/{name}/{pods}"), allocator, per(list[0], pods), per(list[1], pods), per(ours, pods));
+        row(
+            &format!("reflector/list/{name}/{pods}"),
+            allocator,
+            per(list[0], pods),
+            per(list[1], pods),
+            per(ours, pods),
+        );
     }
     row(
         &format!("reflector/list/metadata-against-its-metadata/{pods}"),
@@ -416,7 +462,13 @@ pub(crate) fn cpu_table(allocator: &str, pods: usize, rounds: usize) {
         ],
     );
     let relist = |nth: usize| per(again[nth].saturating_sub(once[nth]), pods * relists);
-    row(&format!("reflector/relist/unchanged/{pods}"), allocator, relist(0), relist(1), relist(2));
+    row(
+        &format!("reflector/relist/unchanged/{pods}"),
+        allocator,
+        relist(0),
+        relist(1),
+        relist(2),
+    );
     let base = cpu::side_by_side(
         rounds,
         &mut [
@@ -434,7 +486,13 @@ pub(crate) fn cpu_table(allocator: &str, pods: usize, rounds: usize) {
         ],
     );
     let event = |nth: usize| per(live[nth].saturating_sub(base[nth]), events);
-    row(&format!("reflector/watch/modified/{events}"), allocator, event(0), event(1), event(2));
+    row(
+        &format!("reflector/watch/modified/{events}"),
+        allocator,
+        event(0),
+        event(1),
+        event(2),
+    );
 }
 
 fn row(stage: &str, allocator: &str, kube: f64, stripped: f64, ours: f64) {
