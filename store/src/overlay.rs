@@ -1,6 +1,7 @@
 //! [`Overlay`]: one's own writes, visible before the watch brings them back.
 
 use std::{
+    cmp::Ordering,
     collections::HashMap,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -73,7 +74,8 @@ impl<K: Object> Note<K> {
                 let is_known = held.is_some_and(|held| {
                     let other = is_other(held.uid(), object.uid());
                     // Another object of that name: the newer of the two, or the cache's where they cannot be compared.
-                    held.version() >= version || (other && !(held.version() < version))
+                    let order = held.version().partial_cmp(&version);
+                    order.is_some_and(Ordering::is_ge) || (other && order != Some(Ordering::Less))
                 });
                 if is_passed || is_known {
                     Verdict::Spent
