@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use criterion::measurement::{Measurement, ValueFormatter, WallTime};
 use rustix::time::{ClockId, clock_gettime};
 
 /// Processor time spent by all threads of this process so far.
@@ -25,6 +26,40 @@ pub fn timed<R>(work: impl FnOnce() -> R) -> (R, Duration) {
     let start = process_time();
     let result = work();
     (result, process_time().saturating_sub(start))
+}
+
+/// Has criterion measure the processor time of the calling thread, which other load on the machine disturbs less than
+/// wall-clock time.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ThreadTime;
+
+impl Measurement for ThreadTime {
+    type Intermediate = Duration;
+    type Value = Duration;
+
+    fn start(&self) -> Duration {
+        thread_time()
+    }
+
+    fn end(&self, start: Duration) -> Duration {
+        thread_time().saturating_sub(start)
+    }
+
+    fn add(&self, a: &Duration, b: &Duration) -> Duration {
+        *a + *b
+    }
+
+    fn zero(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn to_f64(&self, value: &Duration) -> f64 {
+        value.as_nanos() as f64
+    }
+
+    fn formatter(&self) -> &dyn ValueFormatter {
+        WallTime.formatter()
+    }
 }
 
 /// The median of `samples`.

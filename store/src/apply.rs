@@ -398,7 +398,7 @@ fn replace<K: Object>(
         let stamp = Stamp::of(&*entry.object);
         let plan = match relation(held, &entry.object, stamp) {
             Relation::Newer => Plan::Update,
-            Relation::Older if rewound => Plan::Update,
+            Relation::Older if rewound => Plan::TakeBack,
             Relation::Older => {
                 effects.tally.stale += 1;
                 Plan::Keep
@@ -456,6 +456,8 @@ fn replace<K: Object>(
 enum Plan {
     Add,
     Update,
+    /// Accepts an older version.
+    TakeBack,
     Keep,
 }
 
@@ -473,17 +475,13 @@ fn carry_out<K: Object>(
     };
     let stamp = Stamp::of(&*entry.object);
     match plan {
-        // Held is by now either what it was, or what an earlier item of the same key made it.
-        Plan::Update if matches!(relation(held, &entry.object, stamp), Relation::Same) => {
-            effects.tally.stale += 1
-        }
-        Plan::Update => change(state, slot, entry, stamp, None, effects),
+        Plan::TakeBack => change(state, slot, entry, stamp, None, effects),
         Plan::Keep => {
             effects.tally.unchanged += 1;
             effects.updated(&entry.key, &held.object, &held.object, entry.cause);
         }
-        // The list has the key twice; the newer one stays.
-        Plan::Add => match relation(held, &entry.object, stamp) {
+        // An earlier item of the list may have had the same key; the newer one stays.
+        Plan::Add | Plan::Update => match relation(held, &entry.object, stamp) {
             Relation::Newer | Relation::Other => change(state, slot, entry, stamp, None, effects),
             Relation::Same | Relation::Older => effects.tally.stale += 1,
         },
