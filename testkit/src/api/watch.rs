@@ -239,6 +239,8 @@ impl Stream {
         if now >= self.deadline {
             self.end = Some(Ending::Clean);
         } else if self.bookmarks && now >= self.next_bookmark {
+            // Writes to other kinds wake nobody here, but a bookmark tells of them.
+            self.collect();
             self.send_bookmark(&self.cursor.to_string(), false);
             let next = now + self.shared.config.bookmark_every;
             self.next_bookmark = if now < self.last_bookmark {
