@@ -15,6 +15,7 @@
 //! identity; if two do, a process waits for the lease to run out like for anybody else's, so the worst is that a
 //! restarted process waits.
 
+mod clock;
 mod core;
 mod elector;
 mod lock;

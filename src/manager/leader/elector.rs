@@ -7,15 +7,14 @@ use std::{
     panic::{AssertUnwindSafe, resume_unwind},
     pin::{Pin, pin},
     sync::Arc,
+    time::Duration,
 };
 
 use futures::{FutureExt, future::BoxFuture};
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep_until},
-};
+use tokio::{sync::watch, time::Instant};
 
 use super::{
+    clock::{self, Clock, Suspended},
     core::{Core, Effect, LostReason, Phase, Reply, Request},
     lock::{Lock, LockError},
     observer::{LeaderStatus, Observer},
@@ -34,9 +33,9 @@ use super::{
 /// # Trade-offs
 ///
 /// A lease bounds when two *processes* may work, not when their last writes reach the server, and a process that the
-/// operating system stops does not notice; the [`FencingToken`](super::FencingToken) is for resources where that
-/// matters. The time a machine spends suspended is not counted by its monotonic clock: a leader that wakes up believes
-/// in its lease until its next renewal is refused.
+/// operating system stops does not notice before it runs again; the [`FencingToken`](super::FencingToken) is for
+/// resources where that matters. After a suspend of the machine [`Term::check`] fails at once, and the work is stopped
+/// at the next renewal, which is at most a retry period later.
 ///
 /// # Examples
 ///
@@ -69,6 +68,7 @@ pub struct Elector {
     release: Release,
     on_lost: OnLost,
     rng: fastrand::Rng,
+    clock: Clock,
     status: watch::Sender<LeaderStatus>,
 }
 
@@ -117,6 +117,7 @@ impl Elector {
             release: Release::default(),
             on_lost: OnLost::default(),
             rng: None,
+            suspended: clock::system(),
         }
     }
 
@@ -132,7 +133,12 @@ impl Elector {
 
     /// A view of the election that outlives the call of [`run`](Self::run): for status, health and metrics.
     pub fn observer(&self) -> Observer {
-        Observer::new(self.lock.name(), self.timing, self.status.subscribe())
+        Observer::new(
+            self.lock.name(),
+            self.timing,
+            self.clock.clone(),
+            self.status.subscribe(),
+        )
     }
 
     /// Contends until `shutdown`, and runs `work` in each term.
@@ -155,7 +161,8 @@ impl Elector {
         let mut shutdown = pin!(shutdown);
         let lock = Arc::clone(&self.lock);
         let name = lock.name();
-        let start = Instant::now();
+        let clock = &self.clock;
+        let start = clock.now();
         let mut core = Core::new(
             self.identity.clone(),
             self.timing,
@@ -172,7 +179,7 @@ impl Elector {
         let mut note = Note::default();
 
         loop {
-            let now = Instant::now();
+            let now = clock.now();
             // A taking under way is waited for: its answer may be a lease to give back.
             if ended.is_some()
                 && job.is_none()
@@ -203,7 +210,7 @@ impl Elector {
                         None if ended.is_none() => {
                             tracing::info!(election = %name, term = %token, "leading");
                             note.terms += 1;
-                            let reign = Reign::new(token, valid_until);
+                            let reign = Reign::new(token, valid_until, clock.clone());
                             let future = Box::pin(AssertUnwindSafe(work(reign.term())).catch_unwind());
                             job = Some(Job { reign, future });
                         }
@@ -236,7 +243,7 @@ impl Elector {
 
             tokio::select! {
                 biased;
-                () = maybe_until(expires) => {
+                () = maybe_until(clock, expires) => {
                     // Told to stop before, and late: what is left is dropped here.
                     let held = job.take().is_some_and(|job| !job.reign.is_ended());
                     if held {
@@ -251,11 +258,11 @@ impl Elector {
                 }
                 reply = maybe(flight.as_mut().map(|(future, _)| future)) => {
                     flight = None;
-                    core.reply(note.reply(&name, reply), Instant::now());
+                    core.reply(note.reply(&name, reply), clock.now());
                 }
-                () = sleep_until(wake) => if flight.take().is_some() {
+                () = clock.sleep_until(wake) => if flight.take().is_some() {
                     let timeout = LockError::Other("no answer in time".into());
-                    core.reply(note.reply(&name, Err(timeout)), Instant::now());
+                    core.reply(note.reply(&name, Err(timeout)), clock.now());
                 },
                 done = maybe(job.as_mut().map(|job| &mut job.future)) => {
                     let by_itself = job.take().is_some_and(|job| !job.reign.is_ended());
@@ -269,7 +276,7 @@ impl Elector {
                 }
                 () = maybe(freed.as_mut()), if following => {
                     freed = None;
-                    let now = Instant::now();
+                    let now = clock.now();
                     no_hint_before = now + self.timing.retry_period / 2;
                     core.nudge(now);
                 }
@@ -325,6 +332,7 @@ pub struct ElectorBuilder {
     release: Release,
     on_lost: OnLost,
     rng: Option<fastrand::Rng>,
+    suspended: Suspended,
 }
 
 impl ElectorBuilder {
@@ -366,6 +374,15 @@ impl ElectorBuilder {
         self
     }
 
+    /// How to read for how long the machine has been suspended since it was started. Time on tokio's clock stands still
+    /// then, leases run on.
+    ///
+    /// Default: what Linux says; elsewhere a suspend is not noticed before the next renewal.
+    pub fn suspended(mut self, read: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
+        self.suspended = Arc::new(read);
+        self
+    }
+
     /// Checks the options.
     ///
     /// # Errors
@@ -387,6 +404,7 @@ impl ElectorBuilder {
             release: self.release,
             on_lost: self.on_lost,
             rng,
+            clock: Clock::new(self.suspended),
             status,
         })
     }
@@ -469,9 +487,9 @@ async fn maybe<F: Future + Unpin>(future: Option<F>) -> F::Output {
     }
 }
 
-async fn maybe_until(deadline: Option<Instant>) {
+async fn maybe_until(clock: &Clock, deadline: Option<Instant>) {
     match deadline {
-        Some(deadline) => sleep_until(deadline).await,
+        Some(deadline) => clock.sleep_until(deadline).await,
         None => std::future::pending().await,
     }
 }

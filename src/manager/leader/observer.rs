@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use tokio::{sync::watch, time::Instant};
 
-use super::{record::FencingToken, timing::Timing};
+use super::{clock::Clock, record::FencingToken, timing::Timing};
 
 /// A view of an election. A cheap handle that stays valid while and after the election runs.
 #[derive(Clone, Debug)]
 pub struct Observer {
     name: String,
     timing: Timing,
+    clock: Clock,
     status: watch::Receiver<LeaderStatus>,
 }
 
@@ -52,8 +53,18 @@ impl LeaderStatus {
 }
 
 impl Observer {
-    pub(super) const fn new(name: String, timing: Timing, status: watch::Receiver<LeaderStatus>) -> Self {
-        Self { name, timing, status }
+    pub(super) const fn new(
+        name: String,
+        timing: Timing,
+        clock: Clock,
+        status: watch::Receiver<LeaderStatus>,
+    ) -> Self {
+        Self {
+            name,
+            timing,
+            clock,
+            status,
+        }
     }
 
     /// The name of the election: `<namespace>/<name>` of its lease.
@@ -75,6 +86,7 @@ impl Observer {
             status.valid_until = None;
             status.stopped = true;
         }
+        status.valid_until = status.valid_until.map(|until| self.clock.on_tokio(until));
         status
     }
 

@@ -3,12 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep_until},
-};
+use tokio::{sync::watch, time::Instant};
 
-use super::{core::LostReason, record::FencingToken};
+use super::{clock::Clock, core::LostReason, record::FencingToken};
 
 /// A term of leadership: says when to stop, until when the lease is valid, and what to fence writes with.
 ///
@@ -17,6 +14,7 @@ use super::{core::LostReason, record::FencingToken};
 #[derive(Clone, Debug)]
 pub struct Term {
     token: Arc<FencingToken>,
+    clock: Clock,
     state: watch::Receiver<State>,
 }
 
@@ -55,7 +53,7 @@ impl Term {
         self.state
             .borrow()
             .valid_until
-            .saturating_duration_since(Instant::now())
+            .saturating_duration_since(self.clock.now())
     }
 
     /// The check before a write: passes as long as no other process can hold the lease.
@@ -105,7 +103,7 @@ impl Term {
         loop {
             let until = state.borrow_and_update().valid_until;
             tokio::select! {
-                () = sleep_until(until) => return,
+                () = self.clock.sleep_until(until) => return,
                 changed = state.changed() => if changed.is_err() {
                     return;
                 },
@@ -118,6 +116,7 @@ impl Term {
 #[derive(Debug)]
 pub(super) struct Reign {
     token: Arc<FencingToken>,
+    clock: Clock,
     state: watch::Sender<State>,
 }
 
@@ -128,9 +127,10 @@ struct State {
 }
 
 impl Reign {
-    pub(super) fn new(token: FencingToken, valid_until: Instant) -> Self {
+    pub(super) fn new(token: FencingToken, valid_until: Instant, clock: Clock) -> Self {
         Self {
             token: Arc::new(token),
+            clock,
             state: watch::Sender::new(State {
                 valid_until,
                 end: None,
@@ -141,6 +141,7 @@ impl Reign {
     pub(super) fn term(&self) -> Term {
         Term {
             token: Arc::clone(&self.token),
+            clock: self.clock.clone(),
             state: self.state.subscribe(),
         }
     }
@@ -180,6 +181,6 @@ impl Reign {
 
 impl Drop for Reign {
     fn drop(&mut self) {
-        self.end(EndReason::Shutdown, Some(Instant::now()));
+        self.end(EndReason::Shutdown, Some(self.clock.now()));
     }
 }
