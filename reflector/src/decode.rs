@@ -131,9 +131,8 @@ impl<K: DeserializeOwned> Decode<K> for Json<K> {
         let Scratch { json: copy, buffers } = &mut *scratch;
         copy.clear();
         copy.extend_from_slice(json);
-        let mut reader =
-            simd_json::Deserializer::from_slice_with_buffers(copy, buffers).map_err(DecodeError::new)?;
-        prune::deserialize(&mut reader, &self.hidden).map_err(DecodeError::new)
+        let mut reader = simd_json::Deserializer::from_slice_with_buffers(copy, buffers).map_err(mute)?;
+        prune::deserialize(&mut reader, &self.hidden).map_err(mute)
     }
 }
 
@@ -155,18 +154,20 @@ fn mute(error: serde_json::Error) -> DecodeError {
     ))
 }
 
+/// A decoder's text may quote what it met.
+#[cfg(feature = "simd-json")]
+fn mute(error: simd_json::Error) -> DecodeError {
+    let path = missing(&error.to_string());
+    DecodeError::new(format!("the JSON is malformed or a member is wrong{path}"))
+}
+
 /// Names of fields are the schema's, not the object's: they may be told.
-#[cfg(not(feature = "simd-json"))]
 fn missing(text: &str) -> String {
     ["missing field `", "duplicate field `"]
         .iter()
         .find_map(|prefix| {
-            let name = text.strip_prefix(prefix)?.split('`').next()?;
+            let name = text.split_once(prefix)?.1.split('`').next()?;
             Some(format!(": {prefix}{name}`"))
-        })
-        .or_else(|| {
-            let expected = text.split(", expected ").nth(1)?.split(" at line").next()?;
-            Some(format!(": expected {expected}"))
         })
         .unwrap_or_default()
 }

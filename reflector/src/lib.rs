@@ -15,6 +15,10 @@ mod state;
 mod stats;
 mod wire;
 
+/// Entry points of the fuzz targets.
+#[cfg(fuzzing)]
+pub use crate::wire::harness as fuzzing;
+
 pub use crate::{
     backoff::{Backoff, BackoffConfig},
     client::{ApiListWatch, Compression, Limits, Shard, ShardField},

@@ -249,6 +249,13 @@ impl<K: Object> Machine<K> {
         self
     }
 
+    /// Accepts no list older than `version`: for a store that an earlier machine has filled.
+    #[must_use]
+    pub fn not_older_than(mut self, version: ResourceVersion) -> Self {
+        self.version = version;
+        self
+    }
+
     /// Takes an input at `now`.
     pub fn handle(&mut self, now: Instant, input: Input<K>) {
         match input {
@@ -260,11 +267,14 @@ impl<K: Object> Machine<K> {
             Input::Got(got) => self.on_got(now, got),
             Input::Closed => self.on_closed(now),
             Input::Failed(error) => self.on_failed(now, error),
-            Input::Blocked(time) => {
-                if let Some(flight) = self.flight() {
-                    flight.blocked(time);
+            Input::Blocked(time) => match &mut self.phase {
+                Phase::Watching(run) => run.blocked(time),
+                _ => {
+                    if let Some(flight) = self.flight() {
+                        flight.blocked(time);
+                    }
                 }
-            }
+            },
             Input::Tick => self.on_tick(now),
             Input::Shutdown => {
                 self.phase = Phase::Stopped;

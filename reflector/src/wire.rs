@@ -3,6 +3,12 @@
 pub(crate) mod envelope;
 pub(crate) mod event;
 pub(crate) mod gunzip;
+#[cfg(any(test, fuzzing))]
+#[cfg_attr(
+    not(fuzzing),
+    allow(unreachable_pub, reason = "public to the fuzz targets alone")
+)]
+pub mod harness;
 pub(crate) mod lines;
 pub(crate) mod prune;
 pub(crate) mod scan;

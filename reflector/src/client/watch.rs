@@ -19,7 +19,7 @@ use crate::{
     Error, ErrorKind, Event, Held, Poison, Seen,
     wire::{
         envelope::{Envelope, ends_initial_events},
-        event::{EventType, split},
+        event::{EventType, exactly, split},
         lines::Lines,
     },
 };
@@ -128,7 +128,16 @@ fn read_line<K: Object>(
         return Ok(Event::Added(item));
     }
     let read = match context.check("watch", &envelope) {
-        Ok(()) => context.decode("watch", object, &envelope),
+        Ok(()) => match context.decode("watch", object, &envelope) {
+            // Members behind the object are rare enough to be looked for only now.
+            Read::Poison(poison) => match exactly(line) {
+                Some((_, shorter)) if shorter.len() < object.len() => {
+                    context.decode("watch", shorter, &envelope)
+                }
+                _ => Read::Poison(poison),
+            },
+            read => read,
+        },
         Err(error) => Read::Poison(context.poison(&envelope, error)),
     };
     match (kind, read) {

@@ -23,8 +23,10 @@ pub(super) struct WatchRun {
     from: Option<ResourceVersion>,
     last_bookmark: Option<Instant>,
     settled: bool,
-    /// What the store blocked us for; the server may have spoken meanwhile.
+    /// How long the store blocked us since the last frame; the server may have spoken meanwhile.
     blocked: Duration,
+    /// The same since the watch began.
+    blocked_in_all: Duration,
 }
 
 impl WatchRun {
@@ -39,6 +41,7 @@ impl WatchRun {
             last_bookmark: None,
             settled: false,
             blocked: Duration::ZERO,
+            blocked_in_all: Duration::ZERO,
         }
     }
 
@@ -53,15 +56,20 @@ impl WatchRun {
         self.blocked = Duration::ZERO;
     }
 
+    pub(super) fn blocked(&mut self, time: Duration) {
+        self.flight.blocked(time);
+        self.blocked += time;
+        self.blocked_in_all += time;
+    }
+
     /// When the silence has lasted too long.
     pub(super) fn silence_deadline(&self, watchdog: &Watchdog) -> Option<Instant> {
         let opened = self.opened?;
-        let deadline = if watchdog.armed {
-            self.last_frame.unwrap_or(opened) + watchdog.patience()
+        Some(if watchdog.armed {
+            self.last_frame.unwrap_or(opened) + watchdog.patience() + self.blocked
         } else {
-            opened + self.timeout + GRACE
-        };
-        Some(deadline + self.blocked)
+            opened + self.timeout + GRACE + self.blocked_in_all
+        })
     }
 
     /// When the watch has held long enough to count as working.

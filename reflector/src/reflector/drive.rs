@@ -59,6 +59,7 @@ pub(super) async fn run<K: Object>(
         let done = std::mem::take(part);
         part.before = done.before;
         part.before.add(&done.stats);
+        part.version = done.version;
     }
     let sink = Sink::new(Arc::clone(&inner.store), inner.sources.len());
     let drivers = inner.sources.iter().enumerate().map(|(part, source)| {
@@ -68,7 +69,10 @@ pub(super) async fn run<K: Object>(
             // One redelivery covers the whole store.
             config.resync = None;
         }
-        let machine = Machine::new(config, source.streams_lists(), rng);
+        let seen = inner.parts.lock().unwrap_or_else(PoisonError::into_inner)[part]
+            .version
+            .clone();
+        let machine = Machine::new(config, source.streams_lists(), rng).not_older_than(seen);
         let driver = Driver {
             inner,
             part,

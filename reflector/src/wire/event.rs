@@ -17,7 +17,7 @@ pub(crate) enum EventType {
 ///
 /// The object's bytes are not checked. The fast path takes the form in which every API server writes events.
 pub(crate) fn split(line: &[u8]) -> Option<(EventType, &[u8])> {
-    fast(line).or_else(|| slow(line))
+    fast(line).or_else(|| exactly(line))
 }
 
 fn fast(line: &[u8]) -> Option<(EventType, &[u8])> {
@@ -29,7 +29,8 @@ fn fast(line: &[u8]) -> Option<(EventType, &[u8])> {
     (object.starts_with(b"{") && object.ends_with(b"}")).then_some((kind, object))
 }
 
-fn slow(line: &[u8]) -> Option<(EventType, &[u8])> {
+/// As [`split`], member by member.
+pub(crate) fn exactly(line: &[u8]) -> Option<(EventType, &[u8])> {
     let mut members = Members::new(line)?;
     let (mut kind, mut object) = (None, None);
     while let Some(key) = members.next_key() {

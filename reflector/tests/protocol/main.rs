@@ -4,5 +4,7 @@ mod basics;
 mod consistency;
 mod embedded;
 mod load;
+mod process;
+mod requests;
 mod support;
 mod transport;
