@@ -10,6 +10,8 @@ use crate::schema::Schema;
 
 mod builtin;
 
+pub(crate) use builtin::is_builtin;
+
 /// One resource of one API version: the names, the scope, and the rules the server applies to its objects.
 ///
 /// Built-in kinds come with [`Registry::builtin`]; kinds of a custom resource definition appear when it is created.

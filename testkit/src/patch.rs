@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::kind::Kind;
 use crate::status::ApiError;
-use crate::write::syntax_error;
+use crate::write::{check_patched, syntax_error};
 
 mod apply;
 mod fields;
@@ -68,22 +68,24 @@ pub(crate) fn apply(
     current: &Value,
     body: &[u8],
 ) -> Result<Value, ApiError> {
-    match patch_type {
-        PatchType::Json => json_patch(current, body),
+    let object = match patch_type {
+        PatchType::Json => json_patch(current, body)?,
         PatchType::Merge => {
             let patch = parse_map(body)?;
             let mut object = current.clone();
             json_patch::merge(&mut object, &patch);
-            Ok(object)
+            object
         }
         PatchType::Strategic => {
             let patch = parse_map(body)?;
             let mut object = current.clone();
             strategic::merge(&mut object, &patch, shape::Place::root(kind))?;
-            Ok(object)
+            object
         }
-        PatchType::Apply => Err(ApiError::unsupported_patch()),
-    }
+        PatchType::Apply => return Err(ApiError::unsupported_patch()),
+    };
+    check_patched(kind, &object, body)?;
+    Ok(object)
 }
 
 fn parse_map(body: &[u8]) -> Result<Value, ApiError> {

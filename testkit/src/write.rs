@@ -16,8 +16,9 @@ mod delete;
 mod json_error;
 mod name;
 mod scale;
+mod types;
 
-pub(crate) use body::{check, decode, parse_yaml, syntax_error};
+pub(crate) use body::{check, check_patched, decode, parse_yaml, syntax_error};
 pub(crate) use delete::{DeleteOptions, Deletion, Propagation, delete};
 pub(crate) use name::{generate as generate_name, uid};
 pub(crate) use scale::{print_selector, scale_of, scale_to_object};

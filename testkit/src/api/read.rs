@@ -34,6 +34,9 @@ pub(crate) async fn get(shared: &Arc<Shared>, call: &Call, kind: &Arc<Kind>, pat
     if !kind.allows("get") {
         return Err(ApiError::method_not_allowed());
     }
+    if path.subresource.is_some() && !has(kind, path) {
+        return Err(ApiError::resource_not_found());
+    }
     let form = negotiate::form(&call.headers, Shape::Object)?;
     let version = call
         .query

@@ -1,9 +1,9 @@
 //! Continue tokens: which revision a paged list reads and where its next page starts.
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use base64::{DecodeError, Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 
-use crate::{status::ApiError, storage::Key};
+use crate::{status::ApiError, storage::Key, write::syntax_error};
 
 /// A decoded continue token.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,10 +63,15 @@ impl Continue {
     /// 400 for anything this or a real server would not have written for a list of this scope.
     pub(crate) fn decode(token: &str, namespaced: bool, namespace: Option<&str>) -> Result<Self, ApiError> {
         let bad = |why: &str| ApiError::bad_request(format!("continue key is not valid: {why}"));
-        let json = URL_SAFE_NO_PAD
-            .decode(token.trim_end_matches('='))
-            .map_err(|error| bad(&lowercase_first(&error.to_string())))?;
-        let wire: Wire = serde_json::from_slice(&json).map_err(|error| bad(&error.to_string()))?;
+        let text = token.trim_end_matches('=');
+        let json = URL_SAFE_NO_PAD.decode(text).map_err(|error| {
+            let at = match error {
+                DecodeError::InvalidByte(at, _) | DecodeError::InvalidLastSymbol(at, _) => at,
+                _ => text.len(),
+            };
+            bad(&format!("illegal base64 data at input byte {at}"))
+        })?;
+        let wire: Wire = serde_json::from_slice(&json).map_err(|_| bad(&syntax_error(&json)))?;
         if wire.v != API {
             return Err(bad(&format!(
                 "server does not recognize this encoded version \"{}\"",
@@ -95,13 +100,6 @@ impl Continue {
             after,
         })
     }
-}
-
-fn lowercase_first(text: &str) -> String {
-    let mut chars = text.chars();
-    chars
-        .next()
-        .map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
 }
 
 #[cfg(test)]

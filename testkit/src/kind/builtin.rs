@@ -112,6 +112,13 @@ const ROWS: &[Row] = &[
     Row("flowcontrol.apiserver.k8s.io", "v1", "PriorityLevelConfiguration", "prioritylevelconfigurations", "", "", CLUSTER_GEN, "status"),
 ];
 
+/// Whether a real server knows the kind, whatever this one serves.
+pub(crate) fn is_builtin(api_version: &str, kind: &str) -> bool {
+    ROWS.iter().any(|Row(group, version, name, ..)| {
+        *name == kind && super::api_version(group, version) == api_version
+    })
+}
+
 /// Builds every row.
 pub(super) fn kinds() -> impl Iterator<Item = Kind> {
     ROWS.iter().map(build)

@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::json_error;
 use super::{FieldValidation, WriteContext};
-use crate::kind::Kind;
+use super::{json_error, types};
+use crate::kind::{Kind, is_builtin};
 use crate::selector::{label_value_errors, qualified_name_errors};
 use crate::status::{ApiError, Cause};
 
@@ -97,20 +97,43 @@ fn check_object(
     let text = |field: &str| fields.get(field).and_then(Value::as_str).unwrap_or_default();
     let (given_version, given_kind) = (text("apiVersion"), text("kind"));
     let own_version = kind.api_version();
-    if !given_version.is_empty() && given_version != own_version {
+    let version_differs = !given_version.is_empty() && given_version != own_version;
+    let kind_differs = !given_kind.is_empty() && given_kind != kind.kind;
+    if kind.custom && version_differs {
         return Err(ApiError::bad_request(format!(
             "the API version in the data ({given_version}) does not match the expected API version ({own_version})"
         )));
     }
-    if !given_kind.is_empty() && given_kind != kind.kind {
-        let (given, own) = (format!("{}.{given_kind}", kind.version), package(kind));
+    if version_differs || kind_differs {
+        let given_version = if given_version.is_empty() {
+            own_version.as_str()
+        } else {
+            given_version
+        };
+        let given_kind = if given_kind.is_empty() {
+            kind.kind.as_str()
+        } else {
+            given_kind
+        };
+        let version = given_version.rsplit('/').next().unwrap_or_default();
+        let why = if is_builtin(given_version, given_kind) {
+            format!(
+                "converting ({version}.{given_kind}) to ({}): unknown conversion",
+                package(kind)
+            )
+        } else {
+            format!(
+                "no kind \"{given_kind}\" is registered for version \"{given_version}\" in scheme \
+                 \"pkg/api/legacyscheme/scheme.go:30\""
+            )
+        };
         return Err(ApiError::bad_request(format!(
-            "{given_kind} in version \"{}\" cannot be handled as a {}: converting ({given}) to ({own}): unknown \
-             conversion",
-            kind.version, kind.kind
+            "{given_kind} in version \"{version}\" cannot be handled as a {}: {why}",
+            kind.kind
         )));
     }
     check_types(kind, fields)?;
+    check_fields(kind, &object)?;
     unknown_fields(kind, &mut object, ctx)?;
     Ok(object)
 }
@@ -121,7 +144,8 @@ fn package(kind: &Kind) -> String {
     format!("{}.{}", if group.is_empty() { "core" } else { group }, kind.kind)
 }
 
-fn go_type(value: &Value) -> &'static str {
+/// The name Go's decoder has for a value's type.
+pub(super) fn go_type(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "bool",
@@ -145,7 +169,39 @@ pub(crate) fn check(kind: &Kind, object: &mut Value, ctx: &mut WriteContext<'_>)
         )));
     };
     check_types(kind, fields)?;
+    check_fields(kind, object)?;
     unknown_fields(kind, object, ctx)
+}
+
+/// Checks the types in what a patch made of an object.
+///
+/// # Errors
+/// 422 naming the patch, for anything no object of the kind could hold.
+pub(crate) fn check_patched(kind: &Kind, object: &Value, patch: &[u8]) -> Result<(), ApiError> {
+    let wrong = match object.as_object().map(|fields| check_types(kind, fields)) {
+        None => Some("json: cannot unmarshal into Go value".to_owned()),
+        Some(Err(error)) => error.message().split_once(": ").map(|(_, why)| why.to_owned()),
+        Some(Ok(())) => types::mismatch(kind, object),
+    };
+    let Some(why) = wrong else { return Ok(()) };
+    let shown = Value::String(String::from_utf8_lossy(patch).into_owned());
+    Err(ApiError::invalid_kind(
+        "",
+        "",
+        "",
+        vec![Cause::invalid("patch", &shown, &why)],
+    ))
+}
+
+fn check_fields(kind: &Kind, object: &Value) -> Result<(), ApiError> {
+    types::mismatch(kind, object).map_or(Ok(()), |why| Err(unhandled(kind, &why)))
+}
+
+fn unhandled(kind: &Kind, why: &str) -> ApiError {
+    let (name, version) = (&kind.kind, &kind.version);
+    ApiError::bad_request(format!(
+        "{name} in version \"{version}\" cannot be handled as a {name}: {why}"
+    ))
 }
 
 /// What `metadata` holds must have the right types, else nothing later could trust it.

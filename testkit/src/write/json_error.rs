@@ -9,7 +9,8 @@ pub(super) fn explain(body: &[u8]) -> String {
     })
     .document()
     {
-        Ok(()) => "unexpected end of JSON input".to_owned(),
+        // Go would have read it: a number beyond every type, or bytes that are no text.
+        Ok(()) => "a value cannot be represented".to_owned(),
         Err(why) => why,
     }
 }
@@ -20,8 +21,8 @@ struct Scanner<'a> {
     depth: usize,
 }
 
-/// Beyond this many open brackets Go gives up, and so do we.
-const DEPTH_MAX: usize = 10_000;
+/// Beyond this many open brackets bodies are not read (Go's limit is 10,000): no body can exhaust the stack.
+const DEPTH_MAX: usize = 127;
 
 impl Scanner<'_> {
     fn document(mut self) -> Result<(), String> {
@@ -75,8 +76,7 @@ impl Scanner<'_> {
 
     fn nested(&mut self, inner: fn(&mut Self) -> Result<(), String>) -> Result<(), String> {
         self.depth += 1;
-        // Recursion is bounded well below Go's limit, so that no body can exhaust the stack.
-        if self.depth > DEPTH_MAX.min(512) {
+        if self.depth > DEPTH_MAX {
             return Err("exceeded max depth".to_owned());
         }
         self.at += 1;
