@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use informer::manager::{
     AddError, Backoff, BoxError, Component, ComponentState, Context, Group, Handle, Manager, ManagerBuilder,
     ManagerError, OnFailure, Phase, Readiness, Runnable, Signals, Status,
-    leader::{Elector, Lock, LockError},
+    leader::{Elector, Lock, LockError, OnLost},
 };
 use k8s_openapi::api::coordination::v1::Lease;
 use tokio::{
@@ -610,6 +610,72 @@ async fn readiness_leaves_out_what_is_optional() {
     run.await.unwrap().unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_add_and_remove_at_once_and_no_task_is_left() {
+    let tasks = tokio::runtime::Handle::current().metrics();
+    let before = tasks.num_alive_tasks();
+    let waits = |name: String| {
+        Component::new(name, |context: Context| async move {
+            context.stopping().await;
+            Ok::<_, io::Error>(())
+        })
+    };
+    let manager = builder().component(waits("first".to_owned())).build().unwrap();
+    let (handle, run) = start(manager);
+    let adding: Vec<_> = (0..200)
+        .map(|n| {
+            let handle = handle.clone();
+            let component = waits(format!("c{n}")).group([Group::Caches, Group::Services][n % 2]);
+            tokio::spawn(async move {
+                handle.add(component).unwrap();
+                let name = format!("c{n}");
+                handle
+                    .wait_for(&name, |one| {
+                        one.is_some_and(|one| one.state == ComponentState::Ready)
+                    })
+                    .await;
+                if n % 3 == 0 {
+                    assert!(handle.remove(&name).await);
+                }
+            })
+        })
+        .collect();
+    for one in adding {
+        one.await.unwrap();
+    }
+    let left = (0..200).filter(|n| n % 3 != 0).count() + 1;
+    assert_eq!(handle.status().components.len(), left);
+    handle.stop();
+    run.await.unwrap().unwrap();
+    let gone = async {
+        while tasks.num_alive_tasks() > before {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), gone)
+        .await
+        .expect("no task is left");
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropping_the_run_drops_every_component() {
+    let tasks = tokio::runtime::Handle::current().metrics();
+    let before = tasks.num_alive_tasks();
+    let log = Log::default();
+    let manager = builder()
+        .leader_election(Memory::default().elector("blue"))
+        .component(slow(&log, "pods", Group::Caches))
+        .component(Component::new("deaf", |_| pending::<Result<(), io::Error>>()))
+        .build()
+        .unwrap();
+    let (handle, run) = start(manager);
+    state(&handle, "deaf", ComponentState::Ready).await;
+    run.abort();
+    sleep(SECOND).await;
+    assert_eq!(tasks.num_alive_tasks(), before);
+    assert!(!handle.election().unwrap().is_leading());
+}
+
 /// A runnable as a type of one's own.
 struct Sweeper(Log);
 
@@ -866,4 +932,30 @@ async fn work_that_cannot_be_repeated_ends_the_process_when_the_lease_is_lost() 
     eventually("the manager ends", async { error = run.await.unwrap().err() }).await;
     assert!(matches!(error, Some(ManagerError::LeadershipLost { component }) if component == "once"));
     assert_eq!(log.count("pods down"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn election_that_ends_with_its_term_ends_the_process() {
+    let lease = Memory::default();
+    let log = Log::default();
+    let elector = Elector::builder(lease.clone())
+        .identity("blue")
+        .on_lost(OnLost::Stop)
+        .build()
+        .unwrap();
+    let manager = builder()
+        .leader_election(elector)
+        .component(slow(&log, "pods", Group::Caches))
+        .component(led(&log, "blue"))
+        .build()
+        .unwrap();
+    let (handle, run) = start(manager);
+    state(&handle, "controller", ComponentState::Ready).await;
+    lease.down.store(1, Ordering::SeqCst);
+    let mut error = None;
+    eventually("the manager ends", async { error = run.await.unwrap().err() }).await;
+    assert!(
+        matches!(error, Some(ManagerError::LeadershipLost { component }) if component == "leader-election")
+    );
+    assert_eq!((log.count("blue rests"), log.count("pods down")), (1, 1));
 }

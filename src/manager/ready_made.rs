@@ -1,5 +1,7 @@
 //! Components made of the pieces of this crate.
 
+use std::time::Duration;
+
 use informer_controller::{Controller, Reconciler};
 use informer_store::Object;
 
@@ -43,7 +45,11 @@ impl Component {
     /// A controller in [`Group::Controllers`]. A controller is used up by its run, so `make` makes one for each: at the
     /// start, after a failure, and in each term of an election.
     ///
-    /// What it writes can be guarded by the [term](Context::term) in the context that `make` gets.
+    /// What it writes can be guarded by the [term](Context::term) in the context that `make` gets. The numbers of each
+    /// controller can be shown by giving its handle to [`Health::controller`](super::health::Health::controller) in
+    /// `make`.
+    ///
+    /// Its stop time-out is 20 s; a controller whose grace period is shorter ends by itself and reports what it dropped.
     pub fn controller<R, F>(name: impl Into<String>, make: F) -> Self
     where
         R: Reconciler + 'static,
@@ -53,5 +59,6 @@ impl Component {
             let controller = make(&context);
             async move { controller.run(context.stopping()).await }
         })
+        .stop_timeout(Duration::from_secs(20))
     }
 }

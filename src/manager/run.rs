@@ -18,8 +18,8 @@ use tokio::{
 
 use super::{
     board::{AddError, Board, Cause, Entry, State},
-    component::{Component, Group, Readiness},
-    leader::{Elector, Observer, Term},
+    component::{Component, Group, OnFailure, Readiness},
+    leader::{Elector, Ended, Observer, Term},
     signal::{Listener, Signals},
     status::{Phase, Status},
     supervise::{Shared, supervise},
@@ -112,8 +112,10 @@ pub enum ManagerError {
         /// Its error, on one line.
         error: String,
     },
-    /// The lease was lost under a component that can be run only once.
-    #[error("leadership lost, and component {component:?} can be run only once: start the process again")]
+    /// The lease was lost under a component that can be run only once, or the election was to end then.
+    #[error(
+        "leadership lost, and component {component:?} does not go on after that: start the process again"
+    )]
     LeadershipLost {
         /// The component.
         component: String,
@@ -442,6 +444,7 @@ impl fmt::Display for Cause {
 /// The election as a component: up after everything that controllers need, down after the last of them.
 fn election(shared: Arc<Shared>, elector: Elector) -> Component {
     let timeout = elector.timing().renew_deadline + elector.timing().request_timeout;
+    let end = Arc::clone(&shared);
     Component::once(ELECTION, move |context| async move {
         let lead = move |term: Term| {
             let shared = Arc::clone(&shared);
@@ -452,9 +455,16 @@ fn election(shared: Arc<Shared>, elector: Elector) -> Component {
                 shared.wait(Board::leader_idle).await;
             }
         };
-        elector.run(context.stopping(), lead).await;
+        if let Ended::Lost(_) = elector.run(context.stopping(), lead).await {
+            let cause = Cause::LeadershipLost {
+                component: ELECTION.to_owned(),
+            };
+            end.update(|board, now| board.stop(now, Some(cause)));
+        }
         Ok::<_, io::Error>(())
     })
+    // Without it nobody would work any more, and nobody would notice.
+    .on_failure(OnFailure::StopAll)
     .group(Group::Election)
     .stop_timeout(timeout)
 }
