@@ -9,6 +9,7 @@
 )]
 
 use std::{
+    collections::HashMap,
     io::{self, Write},
     process::ExitCode,
     time::Duration,
@@ -17,7 +18,7 @@ use std::{
 use clap::{Parser, ValueEnum};
 use futures::{FutureExt, StreamExt};
 use informer::{
-    Change, Informer,
+    Change, Informer, ObjectKey,
     reflector::{ApiListWatch, QuarantineEvent, RelistReason, StreamingLists, SyncState},
     store::Object,
 };
@@ -144,10 +145,11 @@ fn period(seconds: f64) -> Option<Duration> {
 
 async fn mirror(informer: &Informer<DynamicObject>, stop: impl Future<Output = ()> + Send) {
     let mut changes = informer.subscribe();
+    let mut told = Told::default();
     let running = informer.run(stop);
     let printing = async {
         while let Some(change) = changes.next().await {
-            print(&line(&change));
+            print(&told.line(&change));
         }
     };
     tokio::select! {
@@ -159,27 +161,38 @@ async fn mirror(informer: &Informer<DynamicObject>, stop: impl Future<Output = (
         () = states(informer.state()) => {}
     }
     while let Some(Some(change)) = changes.next().now_or_never() {
-        print(&line(&change));
+        print(&told.line(&change));
     }
     print(&json!({ "state": informer.state().borrow().as_str(), "reason": null }));
 }
 
-fn line(change: &Change<DynamicObject>) -> Value {
-    let (event, initial, inferred) = match change {
-        Change::Added { initial, .. } => ("added", *initial, false),
-        Change::Deleted { inferred, .. } => ("deleted", false, *inferred),
-        _ => ("updated", false, false),
-    };
-    let object = change.object();
-    json!({
-        "event": event,
-        "key": change.key().as_str(),
-        "uid": object.uid(),
-        "rv": object.resource_version(),
-        "old_rv": change.old().and_then(|old| old.resource_version()),
-        "inferred": inferred,
-        "initial": initial,
-    })
+/// The version last told of each key: a deletion brings the object's final state, not the one before.
+#[derive(Default)]
+struct Told(HashMap<ObjectKey, Option<String>>);
+
+impl Told {
+    fn line(&mut self, change: &Change<DynamicObject>) -> Value {
+        let key = change.key();
+        let (uid, rv) = (
+            change.object().uid(),
+            change.object().resource_version().map(str::to_owned),
+        );
+        let (event, initial, inferred, old_rv) = match change {
+            Change::Added { initial, .. } => ("added", *initial, false, None),
+            Change::Deleted { inferred, .. } => ("deleted", false, *inferred, self.0.remove(key).flatten()),
+            _ => {
+                let old = change.old().and_then(|old| old.resource_version());
+                ("updated", false, false, old.map(str::to_owned))
+            }
+        };
+        if event != "deleted" {
+            self.0.insert(key.clone(), rv.clone());
+        }
+        json!({
+            "event": event, "key": key.as_str(), "uid": uid, "rv": rv, "old_rv": old_rv,
+            "inferred": inferred, "initial": initial,
+        })
+    }
 }
 
 /// Prints each change of the state's name or reason; progress within a state is not news.

@@ -36,14 +36,7 @@ pub struct Counts {
     pub controller: Handle<ObjectKey>,
     pub mode: Mode,
     running: std::sync::Mutex<Option<Controller<Reconcile>>>,
-    stop: watch::Sender<Stop>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd)]
-enum Stop {
-    No,
-    Controller,
-    All,
+    stop: watch::Sender<bool>,
 }
 
 impl Counts {
@@ -98,40 +91,37 @@ impl Counts {
             controller: controller.handle(),
             mode,
             running: std::sync::Mutex::new(Some(controller)),
-            stop: watch::Sender::new(Stop::No),
+            stop: watch::Sender::new(false),
         }
     }
 
-    /// Starts everything; a `true` on `stopping` stops it, as [`stop`](Self::stop) does.
-    pub fn start(&self, stopping: watch::Receiver<bool>) -> Vec<JoinHandle<()>> {
+    /// Starts everything; the task is the controller's.
+    pub fn start(&self) -> Option<JoinHandle<()>> {
         self.pods.start();
         self.config_maps.start();
         self.namespaces.start();
-        let controller = self.running.lock().expect("nobody panics under this lock").take();
-        let Some(controller) = controller else {
-            return Vec::new();
-        };
-        let (mut stop, mut stopping) = (self.stop.subscribe(), stopping);
-        let run = async move {
-            let shutdown = async {
-                tokio::select! {
-                    _ = stop.wait_for(|stop| *stop >= Stop::Controller) => {}
-                    _ = stopping.wait_for(|stop| *stop) => {}
-                }
-            };
+        let controller = self
+            .running
+            .lock()
+            .expect("nobody panics under this lock")
+            .take()?;
+        let mut stop = self.stop.subscribe();
+        #[expect(clippy::disallowed_methods, reason = "an application decides what runs where")]
+        let task = tokio::spawn(async move {
+            let shutdown = async move { drop(stop.wait_for(|stop| *stop).await) };
             if let Err(error) = controller.run(shutdown).await {
                 tracing::error!(%error, "controller stopped");
             }
-        };
-        #[expect(clippy::disallowed_methods, reason = "an application decides what runs where")]
-        let task = tokio::spawn(run);
-        vec![task]
+        });
+        Some(task)
     }
 
-    /// Stops the controller, then the informers.
-    pub fn stop(&self) {
-        self.stop.send_replace(Stop::Controller);
-        self.stop.send_replace(Stop::All);
+    /// The controller takes no more keys and lets the running ones finish.
+    pub fn stop_controller(&self) {
+        self.stop.send_replace(true);
+    }
+
+    pub fn stop_informers(&self) {
         self.pods.stop();
         self.config_maps.stop();
         self.namespaces.stop();

@@ -69,7 +69,8 @@ async fn main() -> ExitCode {
     let (stop, stopping) = watch::channel(false);
     let mut job = std::pin::pin!(job(&args, stopping));
     let outcome = tokio::select! {
-        outcome = &mut job => outcome,
+        // From the first moment on.
+        biased;
         () = interrupted => {
             println!("interrupted: stopping");
             stop.send_replace(true);
@@ -80,6 +81,7 @@ async fn main() -> ExitCode {
                 () = again => Ok(Outcome::Interrupted),
             }
         }
+        outcome = &mut job => outcome,
     };
     match outcome {
         Ok(Outcome::Passed) => ExitCode::SUCCESS,
@@ -99,27 +101,32 @@ enum Outcome {
     Interrupted,
 }
 
-async fn job(args: &Args, mut stopping: watch::Receiver<bool>) -> Result<Outcome> {
-    let stage = Stage::set(args.cluster, args.pods).await?;
+async fn job(args: &Args, stopping: watch::Receiver<bool>) -> Result<Outcome> {
+    let stage = tokio::select! {
+        biased;
+        () = stop(stopping.clone()) => return Ok(Outcome::Interrupted),
+        stage = Stage::set(args.cluster, args.pods) => stage?,
+    };
     let mode = if !args.cluster || args.write {
         Mode::Write
     } else {
         Mode::ReadOnly
     };
     let counts = Counts::new(stage.client.clone(), mode);
-    let running = counts.start(stopping.clone());
-    let stopped = async move {
-        // An error means that nobody can ask for a stop any more.
-        if stopping.wait_for(|stop| *stop).await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    };
+    let running = counts.start();
     let outcome = tokio::select! {
         outcome = work(args, &stage, &counts) => outcome,
-        () = stopped => Ok(Outcome::Interrupted),
+        () = stop(stopping) => Ok(Outcome::Interrupted),
     };
     finish(counts, running).await;
     outcome
+}
+
+async fn stop(mut stopping: watch::Receiver<bool>) {
+    // An error means that nobody can ask for a stop any more.
+    if stopping.wait_for(|stop| *stop).await.is_err() {
+        std::future::pending::<()>().await;
+    }
 }
 
 async fn work(args: &Args, stage: &Stage, counts: &Counts) -> Result<Outcome> {
@@ -169,11 +176,12 @@ async fn churn(trouble: &mut Option<Trouble>) -> Result<()> {
 }
 
 /// Stops the controller first, then what feeds it.
-async fn finish(counts: Counts, running: Vec<JoinHandle<()>>) {
-    counts.stop();
-    for task in running {
-        if let Err(error) = task.await {
-            eprintln!("quickstart: a task failed: {error}");
-        }
+async fn finish(counts: Counts, running: Option<JoinHandle<()>>) {
+    counts.stop_controller();
+    if let Some(task) = running
+        && let Err(error) = task.await
+    {
+        eprintln!("quickstart: the controller failed: {error}");
     }
+    counts.stop_informers();
 }

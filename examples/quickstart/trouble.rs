@@ -66,10 +66,6 @@ impl Trouble {
             }
             4 => {
                 println!("       a namespace is deleted");
-                for pod in self.server.list("pods", Some("ns-002")) {
-                    let name = pod["metadata"]["name"].as_str().unwrap_or_default();
-                    self.server.delete("pods", "ns-002", name)?;
-                }
                 self.server.delete("namespaces", "", "ns-002")?;
             }
             _ => {}

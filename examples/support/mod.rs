@@ -40,8 +40,14 @@ impl Stage {
         }
         let server = ApiServer::builder().seed(1).build();
         let mut rng = fastrand::Rng::with_seed(1);
-        server.load((0..pods).map(|index| generate::pod(index, &mut rng)))?;
-        server.load((0..pods / 10).map(|index| generate::service(index, &mut rng)))?;
+        for index in 0..pods {
+            server.load([generate::pod(index, &mut rng)])?;
+            if index % 10 == 0 {
+                server.load([generate::service(index / 10, &mut rng)])?;
+                // Whoever waits for Ctrl-C beside this is not kept waiting.
+                tokio::task::yield_now().await;
+            }
+        }
         let listener = server.listen_on_loopback().await?;
         let client = Client::try_from(Self::plain(Config::new(listener.url().parse()?)))?;
         Ok(Self {
