@@ -28,7 +28,8 @@ const KEEP_CAPACITY: usize = 64;
 const COMPACT_FLOOR: usize = 1024;
 
 /// Names one arming of a timer. Tokens grow, so they also break ties between equal deadlines. Zero is never given out.
-pub type Token = u64;
+/// After 2³² armings they start again; an owner that checks its own deadline as well cannot be misled by that.
+pub type Token = u32;
 
 /// One armed timer: what it is for (`slot`), which arming it is (`token`) and when it is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -90,7 +91,7 @@ impl Level {
 /// The timers of one queue, in nanoseconds since an epoch of the owner's.
 ///
 /// # Memory
-/// 24 bytes per timer, plus what the vectors hold in reserve; 6 KiB per level that was ever used.
+/// 16 bytes per timer, plus what the vectors hold in reserve; 6 KiB per level that was ever used.
 ///
 /// # Examples
 /// ```
@@ -150,7 +151,7 @@ impl Wheel {
         if self.total == 0 {
             self.cursor = self.cursor.max(now >> TICK_BITS);
         }
-        self.last_token += 1;
+        self.last_token = self.last_token.checked_add(1).unwrap_or(1);
         self.live += 1;
         self.total += 1;
         self.hint = self.hint.map(|hint| hint.min(deadline));

@@ -36,7 +36,7 @@ pub struct InFlight<T: Clone + Eq + Hash> {
     lease: Lease,
     failures: u32,
     priority: Priority,
-    sources: u64,
+    sources: u32,
     finished: bool,
 }
 

@@ -134,7 +134,7 @@ impl AddOptions {
     }
 
     /// Who asks, for [`InFlight::sources`](crate::InFlight::sources) and [`KeySnapshot`](crate::KeySnapshot). A queue
-    /// tells 63 names apart; later ones are reported as `"other"`. Default: nobody.
+    /// tells 31 names apart; later ones are reported as `"other"`. Default: nobody.
     pub fn source(mut self, name: &'static str) -> Self {
         self.source = Some(name);
         self

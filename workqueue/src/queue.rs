@@ -38,7 +38,7 @@ use crate::stats::Counters;
 
 use groups::Groups;
 use lines::Lines;
-use slot::{Again, Extra, NEVER, NONE, Slot, State};
+use slot::{Again, Extra, Found, NEVER, NONE, Slot, State, spread, tag};
 
 pub use run::{Ended, Lease, Taken, Verdict};
 
@@ -47,7 +47,7 @@ const FIRE_BATCH: usize = 1024;
 /// Entries a queue keeps room for once it has had them.
 const SHRINK_FLOOR: usize = 1024;
 /// Names of sources told apart; the last bit stands for all others.
-const SOURCES: usize = 63;
+const SOURCES: usize = 31;
 
 /// Settings of a [`Core`].
 #[derive(Clone, Debug, Default)]
@@ -112,9 +112,10 @@ pub type Tickets = SmallVec<[Ticket; 1]>;
 pub struct Core<T> {
     epoch: Instant,
     hasher: foldhash::fast::RandomState,
-    table: HashTable<u32>,
+    table: HashTable<Found>,
     slots: Vec<Slot<T>>,
-    free: Vec<u32>,
+    /// First of the free slots.
+    free: u32,
     extras: Slab<Extra>,
     lines: Lines,
     groups: Groups,
@@ -124,7 +125,7 @@ pub struct Core<T> {
     running_tail: u32,
     next_seq: u64,
     /// Runs started so far; a run's number is its lease.
-    runs: u64,
+    runs: u32,
     delayed: usize,
     /// Most keys at a time since the queue was last empty.
     peak: usize,
@@ -152,7 +153,7 @@ impl<T: Clone + Eq + Hash> Core<T> {
             hasher: foldhash::fast::RandomState::default(),
             table: HashTable::new(),
             slots: Vec::new(),
-            free: Vec::new(),
+            free: NONE,
             extras: Slab::new(),
             lines: Lines::new(config.order, config.aging.map(nanos)),
             groups: Groups::default(),
@@ -206,6 +207,10 @@ impl<T: Clone + Eq + Hash> Core<T> {
         std::mem::take(&mut self.freed)
     }
 
+    pub(crate) fn has_tickets(&self) -> bool {
+        !self.freed.is_empty()
+    }
+
     fn nanos(&self, now: Instant) -> u64 {
         nanos(now.saturating_duration_since(self.epoch))
     }
@@ -217,11 +222,13 @@ impl<T: Clone + Eq + Hash> Core<T> {
             .unwrap_or_else(far)
     }
 
+    #[inline]
     fn fire_due(&mut self, now: u64) -> bool {
-        if self.closed || !self.wheel.may_be_due(now) {
-            return false;
-        }
-        for _ in 0..FIRE_BATCH {
+        !self.closed && self.wheel.may_be_due(now) && self.fire_batch(now, FIRE_BATCH)
+    }
+
+    fn fire_batch(&mut self, now: u64, most: usize) -> bool {
+        for _ in 0..most {
             let Some(timer) = self.wheel.pop_due(now) else {
                 return false;
             };
@@ -231,7 +238,7 @@ impl<T: Clone + Eq + Hash> Core<T> {
             if slot.timer == timer.token {
                 self.wheel.fired();
                 self.fire(timer.slot, timer.deadline, now);
-            } else if slot.extra != NONE && self.extras[slot.extra as usize].gate_timer == timer.token {
+            } else if slot.extra != NONE && self.extras[slot.extra as usize].is_gate(&timer) {
                 self.wheel.fired();
                 self.extras[slot.extra as usize].gate_timer = 0;
                 self.open_gate(timer.slot, now);
@@ -425,19 +432,19 @@ impl<T: Clone + Eq + Hash> Core<T> {
         self.disarm(index);
         self.skip_delay(index);
         let slot = &mut self.slots[index as usize];
-        let (hash, extra, flow, group) = (slot.hash, slot.extra, slot.flow, slot.group);
-        slot.extra = NONE;
+        let (tag, extra, flow, group) = (slot.tag, slot.extra, slot.flow, slot.group);
+        (slot.extra, slot.sources, slot.next) = (NONE, 0, self.free);
         let key = slot.key.take();
+        self.free = index;
         if extra != NONE {
             let extra = self.extras.remove(extra as usize);
             if extra.gate_timer != 0 {
                 self.forget_timer();
             }
         }
-        if let Ok(entry) = self.table.find_entry(hash, |held| *held == index) {
+        if let Ok(entry) = self.table.find_entry(spread(tag), |found| found.slot == index) {
             entry.remove();
         }
-        self.free.push(index);
         self.lines.leave(flow);
         self.groups.leave(group);
         if self.table.is_empty() {
@@ -452,7 +459,7 @@ impl<T: Clone + Eq + Hash> Core<T> {
         let needed = (2 * self.peak).max(SHRINK_FLOOR);
         if self.slots.capacity() > 2 * needed {
             self.slots = Vec::with_capacity(needed);
-            self.free = Vec::with_capacity(needed);
+            self.free = NONE;
             self.table = HashTable::with_capacity(needed);
             self.extras = Slab::new();
         }
@@ -460,54 +467,35 @@ impl<T: Clone + Eq + Hash> Core<T> {
     }
 
     fn find(&self, key: &T) -> Option<u32> {
-        let hash = self.hasher.hash_one(key);
-        self.table
-            .find(hash, |index| {
-                self.slots[*index as usize].key.as_ref() == Some(key)
-            })
-            .copied()
+        self.find_tagged(key, tag(self.hasher.hash_one(key)))
     }
 
-    fn insert(&mut self, key: T, hash: u64, flow: Option<Flow>, group: Option<Group>) -> u32 {
+    fn find_tagged(&self, key: &T, tag: u32) -> Option<u32> {
+        let same =
+            |found: &Found| found.tag == tag && self.slots[found.slot as usize].key.as_ref() == Some(key);
+        self.table.find(spread(tag), same).map(|found| found.slot)
+    }
+
+    fn insert(&mut self, key: T, tag: u32, flow: Option<Flow>, group: Option<Group>) -> u32 {
         let flow = self.lines.join(flow);
         let group = self.groups.join(group);
-        let slot = Slot {
-            key: Some(key),
-            hash,
-            seq: 0,
-            since: 0,
-            started: NEVER,
-            deadline: 0,
-            timer: 0,
-            sources: 0,
-            run: 0,
-            prev: NONE,
-            next: NONE,
-            flow,
-            group,
-            extra: NONE,
-            state: State::Idle,
-            again: Again::No,
-            priority: Priority::default(),
-            run_priority: Priority::default(),
+        let index = self.free;
+        if let Some(slot) = self.slots.get_mut(index as usize) {
+            // The rest is as it was left by `remove`.
+            self.free = slot.next;
+            (slot.key, slot.tag, slot.flow, slot.group, slot.started) = (Some(key), tag, flow, group, NEVER);
+        } else {
+            self.slots.push(Slot::new(key, tag, flow, group));
+        }
+        let index = if index == NONE {
+            self.slots.len() as u32 - 1
+        } else {
+            index
         };
-        let index = match self.free.pop() {
-            Some(index) => {
-                self.slots[index as usize] = slot;
-                index
-            }
-            None => {
-                let index = u32::try_from(self.slots.len())
-                    .ok()
-                    .filter(|index| *index != NONE);
-                let index = index.expect("fewer than 2³² keys fit in memory");
-                self.slots.push(slot);
-                index
-            }
-        };
-        let slots = &self.slots;
+        assert!(index != NONE, "fewer than 2³² - 1 keys fit in memory");
         self.table
-            .insert_unique(hash, index, |held| slots[*held as usize].hash);
+            .insert_unique(spread(tag), Found { tag, slot: index }, |found| spread(found.tag));
+        self.peak = self.peak.max(self.table.len());
         index
     }
 
@@ -520,7 +508,7 @@ impl<T: Clone + Eq + Hash> Core<T> {
         &mut self.extras[slot.extra as usize]
     }
 
-    fn source_bit(&mut self, source: Option<&'static str>) -> u64 {
+    fn source_bit(&mut self, source: Option<&'static str>) -> u32 {
         let Some(source) = source else {
             return 0;
         };

@@ -92,6 +92,15 @@ impl<T: Clone + Eq + Hash> State<T> {
         self.next.remove(id);
     }
 
+    /// Nobody waits for anything and no reservation came free.
+    fn is_quiet(&self) -> bool {
+        self.next.is_empty()
+            && self.drains.is_empty()
+            && self.room.is_empty()
+            && self.stops.is_empty()
+            && !self.core.has_tickets()
+    }
+
     /// Who has to look again after a change. As many waiters are kept notified as there are keys to take, so a waiter
     /// that is dropped after it was notified passes the word on by leaving; and whenever a delay runs and somebody
     /// waits, one waiter drives the timer or was notified and will.
@@ -161,6 +170,9 @@ impl<T: Clone + Eq + Hash> Shared<T> {
     pub(crate) fn with<R>(&self, act: impl FnOnce(&mut State<T>) -> R) -> R {
         let mut state = lock(&self.state);
         let result = act(&mut state);
+        if state.is_quiet() {
+            return result;
+        }
         let wakes = state.wakes();
         let tickets = state.core.take_tickets();
         drop(state);

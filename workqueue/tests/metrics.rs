@@ -198,7 +198,7 @@ fn more_sources_than_can_be_told_apart_are_summed_up() {
         queue.add_with("a", AddOptions::new().source(name));
     }
     let sources = queue.try_next().unwrap().sources();
-    assert_eq!(sources.len(), 64);
+    assert_eq!(sources.len(), 32);
     assert_eq!(sources.last(), Some(&"other"));
 }
 

@@ -647,7 +647,7 @@ impl std::fmt::Debug for Settings {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_core_does_what_the_model_does(settings in settings(), ops in prop::collection::vec(op(), 1..80)) {

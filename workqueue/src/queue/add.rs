@@ -3,7 +3,7 @@
 use std::hash::{BuildHasher, Hash};
 use tokio::time::Instant;
 
-use super::slot::{Again, NEVER, NONE, State};
+use super::slot::{Again, NEVER, NONE, State, tag};
 use super::{Core, Request};
 use crate::options::{Added, Merge};
 use crate::rate_limit::{Delay, nanos};
@@ -18,7 +18,7 @@ struct Wanted {
 
 impl<T: Clone + Eq + Hash> Core<T> {
     /// Asks for a run of `key`. Ignored once the queue is closed.
-    pub fn add(&mut self, key: T, request: Request, now: Instant) -> Added {
+    pub fn add(&mut self, key: T, mut request: Request, now: Instant) -> Added {
         let now = self.nanos(now);
         self.fire_due(now);
         if self.closed {
@@ -32,23 +32,18 @@ impl<T: Clone + Eq + Hash> Core<T> {
             self.remember = self.remember.max(nanos(interval));
         }
         let source = self.source_bit(request.source);
-        let hash = self.hasher.hash_one(&key);
-        let found = self
-            .table
-            .find(hash, |index| {
-                self.slots[*index as usize].key.as_ref() == Some(&key)
-            })
-            .copied();
-        let index = found.unwrap_or_else(|| self.insert(key, hash, request.flow, request.group));
+        let tag = tag(self.hasher.hash_one(&key));
+        let found = self.find_tagged(&key, tag);
+        let index = found.unwrap_or_else(|| self.insert(key, tag, request.flow, request.group));
         if request.limited.is_some() {
             self.extra(index).limited = true;
         }
-        let added = self.merge(index, request, now);
+        let added = self.merge(index, &mut request, now);
         self.slots[index as usize].sources |= source;
         added
     }
 
-    fn merge(&mut self, index: u32, request: Request, now: u64) -> Added {
+    fn merge(&mut self, index: u32, request: &mut Request, now: u64) -> Added {
         let (merge, priority) = (request.merge, request.priority);
         let wanted = self.wanted(index, request, now);
         let slot = &mut self.slots[index as usize];
@@ -198,7 +193,7 @@ impl<T: Clone + Eq + Hash> Core<T> {
         added
     }
 
-    fn wanted(&mut self, index: u32, request: Request, now: u64) -> Wanted {
+    fn wanted(&mut self, index: u32, request: &mut Request, now: u64) -> Wanted {
         let slot = &self.slots[index as usize];
         let mut wanted = Wanted {
             at: now,
@@ -206,7 +201,7 @@ impl<T: Clone + Eq + Hash> Core<T> {
             debounced: false,
         };
         let after = request.after.map(|after| now.saturating_add(nanos(after)));
-        if let Some(limited) = request.limited {
+        if let Some(limited) = request.limited.take() {
             let at = now.saturating_add(nanos(limited.after));
             if after.is_some_and(|after| after < at) {
                 self.freed.extend(limited.tickets);

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, Hash};
 use tokio::time::Instant;
 
 use super::Core;
-use super::slot::{Again, NONE, State};
+use super::slot::{Again, NONE, State, tag};
 use crate::order::{Flow, Group};
 
 impl<T: Clone + Eq + Hash> Core<T> {
@@ -24,20 +24,15 @@ impl<T: Clone + Eq + Hash> Core<T> {
         if self.closed {
             return;
         }
-        let hash = self.hasher.hash_one(&key);
-        let found = self
-            .table
-            .find(hash, |index| {
-                self.slots[*index as usize].key.as_ref() == Some(&key)
-            })
-            .copied();
+        let tag = tag(self.hasher.hash_one(&key));
+        let found = self.find_tagged(&key, tag);
         if until <= now {
             if let Some(index) = found {
                 self.open_gate(index, now);
             }
             return;
         }
-        let index = found.unwrap_or_else(|| self.insert(key, hash, flow, group));
+        let index = found.unwrap_or_else(|| self.insert(key, tag, flow, group));
         let waits = matches!(
             self.slots[index as usize].state,
             State::Ready | State::Blocked | State::Parked

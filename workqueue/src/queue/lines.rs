@@ -74,6 +74,10 @@ pub(super) struct Lines {
     by_id: HashMap<u64, u32, foldhash::fast::RandomState>,
     /// Ready keys whose flow may not run one more.
     held: usize,
+    /// Bit set of the lanes whose ring has flows.
+    open: u8,
+    /// The flow of keys that name none.
+    unnamed: u32,
 }
 
 impl Lines {
@@ -90,16 +94,19 @@ impl Lines {
             flows: Slab::new(),
             by_id: HashMap::default(),
             held: 0,
+            open: 0,
+            unnamed: NONE,
         }
     }
 
     /// Adds a member to a flow and returns the flow's index.
     pub(super) fn join(&mut self, flow: Option<Flow>) -> u32 {
-        let flow = flow.unwrap_or(Flow {
-            id: 0,
-            weight: 1,
-            limit: u32::MAX,
-        });
+        let Some(flow) = flow else {
+            if self.unnamed == NONE {
+                self.unnamed = self.new_flow(0, 1, u32::MAX);
+            }
+            return self.unnamed;
+        };
         if let Some(&index) = self.by_id.get(&flow.id) {
             let state = &mut self.flows[index as usize];
             state.members += 1;
@@ -107,23 +114,31 @@ impl Lines {
             (state.weight, state.limit) = (flow.weight, flow.limit);
             return index;
         }
-        let index = self.flows.insert(FlowState {
-            id: flow.id,
-            weight: flow.weight,
-            limit: flow.limit,
-            running: 0,
-            members: 1,
-            lines: [Line::EMPTY; LANES],
-        }) as u32;
+        let index = self.new_flow(flow.id, flow.weight, flow.limit);
         self.by_id.insert(flow.id, index);
         index
     }
 
-    /// Takes a member out of a flow. The flow nobody named is kept, the others end with their last key.
+    fn new_flow(&mut self, id: u64, weight: u32, limit: u32) -> u32 {
+        let lines = [Line::EMPTY; LANES];
+        self.flows.insert(FlowState {
+            id,
+            weight,
+            limit,
+            running: 0,
+            members: 1,
+            lines,
+        }) as u32
+    }
+
+    /// Takes a member out of a flow. It ends with its last key.
     pub(super) fn leave(&mut self, flow: u32) {
+        if flow == self.unnamed {
+            return;
+        }
         let state = &mut self.flows[flow as usize];
         state.members -= 1;
-        if state.members == 0 && state.id != 0 {
+        if state.members == 0 {
             self.by_id.remove(&state.id);
             self.flows.remove(flow as usize);
         }
@@ -273,25 +288,25 @@ impl Lines {
     }
 
     fn next_lane<T>(&self, now: u64, slots: &[Slot<T>]) -> Option<usize> {
-        let mut open = (0..LANES).filter(|lane| self.lanes[*lane].head != NONE);
-        let first_open = open.next()?;
-        if open.next().is_none() {
-            return Some(first_open);
+        let first = self.open.trailing_zeros() as usize;
+        if self.open.count_ones() <= 1 {
+            return (self.open != 0).then_some(first);
         }
         if let Some(lane) = self.overdue_lane(now, slots) {
             return Some(lane);
         }
         let Order::Lanes(shares) = self.order else {
-            return Some(first_open);
+            return Some(first);
         };
-        let open = (0..LANES).filter(|lane| self.lanes[*lane].head != NONE);
         // Smooth weighted round robin: the lane that is owed most goes first.
-        open.max_by_key(|lane| {
-            (
-                self.lanes[*lane].credit + i64::from(shares.weights[*lane]),
-                std::cmp::Reverse(*lane),
-            )
-        })
+        let owed = |lane: usize| self.lanes[lane].credit + i64::from(shares.weights[lane]);
+        self.open_lanes()
+            .max_by_key(|lane| (owed(*lane), std::cmp::Reverse(*lane)))
+    }
+
+    fn open_lanes(&self) -> impl Iterator<Item = usize> + use<> {
+        let open = self.open;
+        (0..LANES).filter(move |lane| open >> lane & 1 == 1)
     }
 
     /// With aging, a key that has waited `aging` per lane it is down goes by age against every other.
@@ -306,11 +321,10 @@ impl Lines {
                     .saturating_add(aging.saturating_mul(lane as u64)),
             )
         };
-        let overdue = (1..LANES).any(|lane| aged(lane).is_some_and(|due| due <= now));
-        if !overdue {
+        if !(1..LANES).any(|lane| aged(lane).is_some_and(|due| due <= now)) {
             return None;
         }
-        (0..LANES)
+        self.open_lanes()
             .filter_map(|lane| Some((aged(lane)?, lane)))
             .min()
             .map(|(_, lane)| lane)
@@ -320,20 +334,16 @@ impl Lines {
         let Order::Lanes(shares) = self.order else {
             return;
         };
-        let open = self.lanes.map(|lane| lane.head != NONE);
-        let weight = |lane: usize| {
-            if open[lane] {
-                i64::from(shares.weights[lane])
-            } else {
-                0
-            }
-        };
-        let total: i64 = (0..LANES).map(weight).sum();
-        if total == weight(served) {
+        if self.open.count_ones() <= 1 {
             return;
         }
-        for (lane, state) in self.lanes.iter_mut().enumerate() {
-            state.credit = (state.credit + weight(lane)).clamp(-4 * total, 4 * total);
+        let total: i64 = self
+            .open_lanes()
+            .map(|lane| i64::from(shares.weights[lane]))
+            .sum();
+        for lane in self.open_lanes() {
+            let credit = self.lanes[lane].credit + i64::from(shares.weights[lane]);
+            self.lanes[lane].credit = credit.clamp(-4 * total, 4 * total);
         }
         self.lanes[served].credit -= total;
     }
@@ -351,6 +361,7 @@ impl Lines {
             tail => self.flows[tail as usize].lines[lane].next = flow,
         }
         self.lanes[lane].tail = flow;
+        self.open |= 1 << lane;
     }
 
     fn unlink(&mut self, flow: u32, lane: usize) {
@@ -367,6 +378,7 @@ impl Lines {
         }
         if self.lanes[lane].head == NONE {
             self.lanes[lane].credit = 0;
+            self.open &= !(1 << lane);
         }
     }
 }

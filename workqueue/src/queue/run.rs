@@ -10,11 +10,14 @@ use super::slot::{Again, NEVER, NONE, State};
 use crate::options::Priority;
 use crate::rate_limit::{Delay, nanos};
 
+/// Delayed keys made ready per key that is taken.
+const TAKE_BATCH: usize = 32;
+
 /// Names one run of one key. Only [`Core::take`] makes leases, and a lease that was finished is never valid again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Lease {
     slot: u32,
-    run: u64,
+    run: u32,
 }
 
 /// A key that was handed out.
@@ -30,7 +33,7 @@ pub struct Taken<T> {
     /// The lane it came from.
     pub priority: Priority,
     /// Bit set of those who asked for it, for [`Core::sources`].
-    pub sources: u64,
+    pub sources: u32,
 }
 
 /// How a run ended.
@@ -61,7 +64,10 @@ impl<T: Clone + Eq + Hash> Core<T> {
     /// Hands out the next key, or `None` when none may run.
     pub fn take(&mut self, now: Instant) -> Option<Taken<T>> {
         let now = self.nanos(now);
-        self.fire_due(now);
+        // Few at a time: they come in order, and one of the first is taken while it is still in the cache.
+        if self.wheel.may_be_due(now) && !self.closed {
+            self.fire_batch(now, TAKE_BATCH);
+        }
         if self.stopped {
             return None;
         }
@@ -82,7 +88,8 @@ impl<T: Clone + Eq + Hash> Core<T> {
             .key
             .clone()
             .expect("a slot in line is occupied");
-        self.runs += 1;
+        // Zero means not running. A lease would have to outlive 2³² runs to be mistaken for another.
+        self.runs = self.runs.checked_add(1).unwrap_or(1);
         self.lines.start(index, &mut self.slots);
         self.groups.start(self.slots[index as usize].group);
         let tail = self.running_tail;
@@ -130,8 +137,10 @@ impl<T: Clone + Eq + Hash> Core<T> {
         self.stop_running(index);
         self.set_state(index, State::Idle);
         self.lines.finish(flow);
-        for released in self.groups.finish(group) {
-            self.enter_line(released);
+        if group != NONE {
+            for released in self.groups.finish(group) {
+                self.enter_line(released);
+            }
         }
         let forget = self.settle_failures(index, &verdict);
         let wanted = match again {

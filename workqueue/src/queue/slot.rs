@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use crate::delay::Token;
+use crate::delay::{Timer, Token};
 use crate::options::Priority;
 use crate::rate_limit::Ticket;
 
@@ -39,11 +39,29 @@ pub(super) enum Again {
     At,
 }
 
+/// An entry of the table that finds slots by key. It holds enough of the hash to grow the table, and to pass over most
+/// other keys, without a look at the slots.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Found {
+    pub(super) tag: u32,
+    pub(super) slot: u32,
+}
+
+/// The part of a key's hash that the table keeps.
+pub(super) fn tag(hash: u64) -> u32 {
+    (hash >> 32) as u32
+}
+
+/// The hash the table works with, all of it made from the tag.
+pub(super) fn spread(tag: u32) -> u64 {
+    u64::from(tag).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
 #[derive(Debug)]
 pub(super) struct Slot<T> {
     /// `None` in a free slot.
     pub(super) key: Option<T>,
-    pub(super) hash: u64,
+    pub(super) tag: u32,
     /// Place in line of the run that is wanted next.
     pub(super) seq: u64,
     /// When that run became wanted (not: asked for with a delay).
@@ -54,10 +72,11 @@ pub(super) struct Slot<T> {
     /// The armed timer, 0 = none.
     pub(super) timer: Token,
     /// Bit set of those who asked for the wanted run.
-    pub(super) sources: u64,
+    pub(super) sources: u32,
     /// Number of the present run, 0 = not running.
-    pub(super) run: u64,
+    pub(super) run: u32,
     pub(super) prev: u32,
+    /// Also links free slots.
     pub(super) next: u32,
     pub(super) flow: u32,
     pub(super) group: u32,
@@ -68,6 +87,31 @@ pub(super) struct Slot<T> {
     pub(super) priority: Priority,
     /// Priority of the present run.
     pub(super) run_priority: Priority,
+}
+
+impl<T> Slot<T> {
+    pub(super) fn new(key: T, tag: u32, flow: u32, group: u32) -> Self {
+        Self {
+            key: Some(key),
+            tag,
+            seq: 0,
+            since: 0,
+            started: NEVER,
+            deadline: 0,
+            timer: 0,
+            sources: 0,
+            run: 0,
+            prev: NONE,
+            next: NONE,
+            flow,
+            group,
+            extra: NONE,
+            state: State::Idle,
+            again: Again::No,
+            priority: Priority::default(),
+            run_priority: Priority::default(),
+        }
+    }
 }
 
 /// What most keys never need.
@@ -86,6 +130,13 @@ pub(super) struct Extra {
     pub(super) gate_reason: &'static str,
     /// When the burst that is being debounced began; `None` = the delay is not a debounce.
     pub(super) burst: Option<u64>,
+}
+
+impl Extra {
+    /// Whether a timer that is due is the gate's.
+    pub(super) fn is_gate(&self, timer: &Timer) -> bool {
+        self.gate_timer == timer.token && self.gate <= timer.deadline
+    }
 }
 
 impl Default for Extra {

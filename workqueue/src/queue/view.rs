@@ -158,7 +158,7 @@ impl<T: Clone + Eq + Hash> Core<T> {
 
     /// The names behind a bit set of sources.
     #[must_use]
-    pub fn sources(&self, bits: u64) -> Vec<&'static str> {
+    pub fn sources(&self, bits: u32) -> Vec<&'static str> {
         let name = |bit: usize| self.sources.get(bit).copied().unwrap_or("other");
         (0..=SOURCES)
             .filter(|bit| bits >> bit & 1 == 1)
