@@ -176,7 +176,7 @@ async fn answer(shared: &Arc<Shared>, call: Call, route: Route) -> Answer {
         return Ok(Response::new(Body::empty()));
     }
     let kind = find_kind(shared, &resource)?;
-    match call.entry.verb {
+    let mut answer = match call.entry.verb {
         Verb::Get => read::get(shared, &call, &kind, &resource).await,
         Verb::List => read::list(shared, &call, &kind, &resource).await,
         Verb::Watch => read::watch(shared, call, &kind, &resource).await,
@@ -186,7 +186,11 @@ async fn answer(shared: &Arc<Shared>, call: Call, route: Route) -> Answer {
         Verb::Delete => write::delete(shared, &call, &kind, &resource),
         Verb::DeleteCollection => write::delete_collection(shared, &call, &kind, &resource),
         Verb::Other => Err(ApiError::method_not_allowed()),
+    };
+    if let (Ok(response), Some(warning)) = (&mut answer, &kind.deprecation_warning) {
+        write::warn(response, warning);
     }
+    answer
 }
 
 fn find_kind(shared: &Shared, resource: &ResourcePath) -> Result<Arc<Kind>, ApiError> {

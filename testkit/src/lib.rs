@@ -1,5 +1,4 @@
 #![doc = include_str!("../README.md")]
-#![allow(dead_code, unused_imports, reason = "the API machinery lands piece by piece")]
 
 mod api;
 mod background;

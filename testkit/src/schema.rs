@@ -1,6 +1,6 @@
 //! Structural schemas of custom kinds: pruning, defaulting and validation.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::status::Cause;
 
@@ -172,6 +172,8 @@ fn type_of(value: &Value) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn schema() -> Schema {

@@ -370,11 +370,6 @@ impl ApiError {
         Self::new(400, "BadRequest", message)
     }
 
-    /// 401.
-    pub(crate) fn unauthorized() -> Self {
-        Self::new(401, "Unauthorized", "Unauthorized")
-    }
-
     /// 403 for a request on a resource, as authorisation words it.
     pub(crate) fn forbidden(kind: &Kind, name: &str, why: &str) -> Self {
         let what = if name.is_empty() {
@@ -463,11 +458,6 @@ impl ApiError {
         })
     }
 
-    /// 429 as a `Status`, from storage that is not ready.
-    pub(crate) fn too_many_requests(message: impl Into<String>, retry_after: u32) -> Self {
-        Self::new(429, "TooManyRequests", message).with_retry_after(retry_after)
-    }
-
     /// 500 with the usual beginning.
     pub(crate) fn internal(why: &str) -> Self {
         let cause = Cause {
@@ -489,16 +479,6 @@ impl ApiError {
     /// 500 without a reason.
     pub(crate) fn untyped_plain(message: impl Into<String>) -> Self {
         Self::new(500, "", message)
-    }
-
-    /// 503.
-    pub(crate) fn unavailable(message: impl Into<String>) -> Self {
-        Self::new(503, "ServiceUnavailable", message)
-    }
-
-    /// 504.
-    pub(crate) fn timeout(message: impl Into<String>) -> Self {
-        Self::new(504, "Timeout", message)
     }
 
     /// The HTTP status code.
@@ -690,7 +670,12 @@ mod tests {
     #[test]
     fn a_wait_in_the_details_is_the_header_too() {
         assert_eq!(ApiError::too_large_resource_version(2, 1).retry_after(), Some(1));
-        assert_eq!(ApiError::too_many_requests("busy", 7).retry_after(), Some(7));
+        assert_eq!(
+            ApiError::new(429, "TooManyRequests", "busy")
+                .with_retry_after(7)
+                .retry_after(),
+            Some(7)
+        );
         assert_eq!(ApiError::bad_request("x").retry_after(), None);
     }
 

@@ -20,7 +20,7 @@ mod types;
 
 pub(crate) use body::{check, check_patched, decode, parse_yaml, syntax_error};
 pub(crate) use delete::{DeleteOptions, Deletion, Propagation, delete};
-pub(crate) use name::{generate as generate_name, uid};
+pub(crate) use name::uid;
 pub(crate) use scale::{print_selector, scale_of, scale_to_object};
 
 /// What `fieldValidation=` asks for.

@@ -61,11 +61,6 @@ impl Filter {
         self.namespace.as_deref()
     }
 
-    /// The one name that can match.
-    pub(crate) fn name(&self) -> Option<&str> {
-        self.fields.as_ref().and_then(FieldSelector::name)
-    }
-
     pub(crate) fn shard_text(&self) -> Option<&str> {
         self.shard.as_ref().map(ShardSelector::text)
     }

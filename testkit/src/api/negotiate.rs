@@ -111,21 +111,6 @@ pub(crate) fn form(headers: &HeaderMap, shape: Shape) -> Result<Form, ApiError> 
         .ok_or_else(ApiError::not_acceptable)
 }
 
-/// Whether the client asked for discovery in one document.
-pub(crate) fn wants_aggregated_discovery(headers: &HeaderMap) -> bool {
-    let wanted = clauses(headers)
-        .into_iter()
-        .filter(Clause::accepts_json)
-        .find_map(
-            |clause| match (clause.param("as"), clause.param("g"), clause.param("v")) {
-                ("", _, _) => Some(false),
-                ("APIGroupDiscoveryList", "apidiscovery.k8s.io", "v2") => Some(true),
-                _ => None,
-            },
-        );
-    wanted.unwrap_or(false)
-}
-
 /// Whether the answer may be compressed.
 pub(crate) fn accepts_gzip(headers: &HeaderMap) -> bool {
     let all = headers
@@ -150,32 +135,4 @@ pub(crate) fn wants_pretty(headers: &HeaderMap, query: &Query) -> bool {
     ["curl", "Wget", "Mozilla/5.0"]
         .iter()
         .any(|known| agent.starts_with(known))
-}
-
-/// The format of a request's body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Encoding {
-    Json,
-    Yaml,
-}
-
-/// The media type of a request, without its parameters.
-pub(crate) fn media_type(headers: &HeaderMap) -> &str {
-    let value = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    value.split(';').next().unwrap_or_default().trim()
-}
-
-/// The format of a body that holds an object. No header at all means JSON.
-///
-/// # Errors
-/// 415 for anything but JSON and YAML.
-pub(crate) fn body_encoding(headers: &HeaderMap) -> Result<Encoding, ApiError> {
-    match media_type(headers) {
-        "" | "application/json" | "*/*" => Ok(Encoding::Json),
-        "application/yaml" => Ok(Encoding::Yaml),
-        _ => Err(ApiError::unsupported_body()),
-    }
 }

@@ -468,12 +468,17 @@ fn object_response(
     body.push_back(Bytes::from_static(b"\n"));
     let mut response = json_response(status, Body::pieces(body));
     for warning in warnings {
-        let quoted = warning.replace('\\', "\\\\").replace('"', "\\\"");
-        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
-            response.headers_mut().append(header::WARNING, value);
-        }
+        warn(&mut response, warning);
     }
     pretty(call, response)
+}
+
+/// Adds a sentence for the client's user.
+pub(crate) fn warn(response: &mut Response<Body>, warning: &str) {
+    let quoted = warning.replace('\\', "\\\\").replace('"', "\\\"");
+    if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
+        response.headers_mut().append(header::WARNING, value);
+    }
 }
 
 fn scale_response(call: &Call, kind: &Kind, stored: &Stored) -> Answer {

@@ -56,33 +56,10 @@ impl FieldSelector {
             .all(|term| (field(&term.field) == term.value) == term.equal)
     }
 
-    /// Whether this object is selected.
-    pub(crate) fn matches_object(&self, kind: &Kind, object: &Value) -> bool {
-        self.matches(|field| field_value(kind, object, field))
-    }
-
-    /// The one name that can match, where the selector names it.
+    /// The one name that can match, where the selector states it.
     pub(crate) fn name(&self) -> Option<&str> {
-        self.exact("metadata.name")
-    }
-
-    /// The one namespace that can match, where the selector names it.
-    pub(crate) fn namespace(&self) -> Option<&str> {
-        self.exact("metadata.namespace")
-    }
-
-    /// Whether name and namespace alone decide, so that no field of the body is needed.
-    pub(crate) fn is_metadata_only(&self) -> bool {
-        self.terms
-            .iter()
-            .all(|t| matches!(t.field.as_str(), "metadata.name" | "metadata.namespace"))
-    }
-
-    fn exact(&self, field: &str) -> Option<&str> {
-        self.terms
-            .iter()
-            .find(|term| term.field == field && term.equal)
-            .map(|term| term.value.as_str())
+        let stated = |term: &&Term| term.field == "metadata.name" && term.equal;
+        self.terms.iter().find(stated).map(|term| term.value.as_str())
     }
 }
 
@@ -271,7 +248,11 @@ mod tests {
             (",metadata.name=p,", true),
         ] {
             let parsed = FieldSelector::parse(&pods, selector).expect(selector);
-            assert_eq!(parsed.matches_object(&pods, &pod), expected, "{selector:?}");
+            assert_eq!(
+                parsed.matches(|field| field_value(&pods, &pod, field)),
+                expected,
+                "{selector:?}"
+            );
         }
     }
 
@@ -309,9 +290,18 @@ mod tests {
     }
 
     #[test]
-    fn an_exact_name_is_known_in_advance() {
-        let parsed = FieldSelector::parse(&kind("", "pods"), "metadata.name=a").expect("good");
-        assert_eq!(parsed.name(), Some("a"));
-        assert!(parsed.is_metadata_only());
+    fn a_name_that_is_stated_is_known_in_advance() {
+        for (selector, name) in [
+            ("metadata.name=a", Some("a")),
+            ("metadata.name!=a", None),
+            ("metadata.namespace=a", None),
+        ] {
+            assert_eq!(
+                FieldSelector::parse(&kind("", "pods"), selector)
+                    .expect(selector)
+                    .name(),
+                name
+            );
+        }
     }
 }

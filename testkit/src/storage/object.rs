@@ -31,8 +31,6 @@ impl EventType {
 #[derive(Clone, Debug)]
 pub(crate) struct Opening {
     bytes: Bytes,
-    kind: Box<str>,
-    api_version: Box<str>,
     items_carry_type: bool,
 }
 
@@ -46,8 +44,6 @@ impl Opening {
         };
         Self {
             bytes: Bytes::from(text),
-            kind: kind.into(),
-            api_version: api_version.into(),
             items_carry_type: custom,
         }
     }
@@ -59,14 +55,6 @@ impl Opening {
     /// Built-in kinds leave kind and apiVersion out of list items, custom kinds keep them.
     pub(crate) fn items_carry_type(&self) -> bool {
         self.items_carry_type
-    }
-
-    pub(crate) fn kind(&self) -> &str {
-        &self.kind
-    }
-
-    pub(crate) fn api_version(&self) -> &str {
-        &self.api_version
     }
 }
 
@@ -215,10 +203,6 @@ impl Stored {
     pub(crate) fn value(&self) -> Value {
         serde_json::from_slice(&self.line[self.json_at..self.line.len() - 2])
             .expect("stored bytes are valid JSON")
-    }
-
-    pub(crate) fn size(&self) -> usize {
-        self.line.len() - 2 - self.json_at
     }
 }
 
