@@ -505,12 +505,8 @@ impl<K: Object> Context<K> {
     }
 
     fn poison(&self, envelope: &Envelope<'_>, error: Error) -> Poison {
-        let version = if envelope.version.len() > VERSION_MAX {
-            ResourceVersion::UNSET
-        } else {
-            ResourceVersion::new(&envelope.version)
-        };
-        Poison::new(envelope.key().map(|key| key.to_key()), version, error)
+        let key = envelope.key().map(|key| key.to_key());
+        Poison::new(key, version_of(envelope), error)
     }
 }
 
@@ -535,6 +531,15 @@ impl<K> fmt::Debug for ApiListWatch<K> {
             .field("target", &self.target)
             .field("limits", &self.context.limits)
             .finish_non_exhaustive()
+    }
+}
+
+/// The version told, unless it is too long to be one.
+fn version_of(envelope: &Envelope<'_>) -> ResourceVersion {
+    if envelope.version.len() > VERSION_MAX {
+        ResourceVersion::UNSET
+    } else {
+        ResourceVersion::new(&envelope.version)
     }
 }
 

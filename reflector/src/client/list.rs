@@ -148,6 +148,12 @@ fn read_item<K: Object>(
             ))
         } else if depth > context.limits.depth {
             Err(Error::new(ErrorKind::Decode, "list", "the object nests too deep"))
+        } else if envelope.version.is_empty() {
+            Err(Error::new(
+                ErrorKind::Decode,
+                "list",
+                "the object has no resource version",
+            ))
         } else {
             Ok(())
         }

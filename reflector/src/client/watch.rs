@@ -5,21 +5,23 @@ use std::{
     task::{Context as TaskContext, Poll, ready},
 };
 
+use bytes::Bytes;
 use futures::Stream;
 use http_body::Body as _;
-use informer_store::{Object, ResourceVersion};
+use informer_store::Object;
 use serde::de::IgnoredAny;
 
 use super::{
     Context, Read,
     answer::{Answer, Status, garbled, transport},
     list::held_item,
+    version_of,
 };
 use crate::{
     Error, ErrorKind, Event, Held, Poison, Seen,
     wire::{
         envelope::{Envelope, ends_initial_events},
-        event::{EventType, exactly, split},
+        event::{EventType, exactly, first_end, is_several, split, split_beginning},
         lines::Lines,
     },
 };
@@ -30,6 +32,8 @@ pub(super) struct WatchBody<K> {
     /// What the store holds, until the initial events have ended.
     held: Option<Held<K>>,
     lines: Lines,
+    /// What is left of a line with several events on it.
+    glued: Bytes,
     done: bool,
 }
 
@@ -40,23 +44,24 @@ impl<K: Object> WatchBody<K> {
             answer,
             context,
             held,
+            glued: Bytes::new(),
             done: false,
         }
     }
 
     fn event(&mut self) -> Option<Result<Event<K>, Error>> {
+        if !self.glued.is_empty() {
+            return Some(self.next_glued());
+        }
         match self.lines.next_line() {
             Ok(None) => None,
             Ok(Some(line)) => {
                 let event = read_line(&self.context, self.held.as_ref(), line);
-                if let Ok(Event::Bookmark {
-                    initial_events_end: true,
-                    ..
-                }) = event
-                {
-                    self.held = None;
+                if matches!(event, Ok(Event::Unreadable(_))) && is_several(line) {
+                    self.glued = Bytes::copy_from_slice(line);
+                    return Some(self.next_glued());
                 }
-                Some(event)
+                Some(self.seen(event))
             }
             Err(_) => {
                 let error = Error::new(ErrorKind::Oversize, "watch", "a line is larger than its cap");
@@ -70,12 +75,34 @@ impl<K: Object> WatchBody<K> {
         }
     }
 
+    /// The next of several events on one line.
+    fn next_glued(&mut self) -> Result<Event<K>, Error> {
+        let first = self.glued.split_to(first_end(&self.glued));
+        let event = read_line(&self.context, self.held.as_ref(), &first);
+        self.seen(event)
+    }
+
+    fn seen(&mut self, event: Result<Event<K>, Error>) -> Result<Event<K>, Error> {
+        if let Ok(Event::Bookmark {
+            initial_events_end: true,
+            ..
+        }) = event
+        {
+            self.held = None;
+        }
+        event
+    }
+
     /// The body has ended. A line without its end counts only if it is a whole event: a part of one never is.
     fn last(&mut self) -> Option<Result<Event<K>, Error>> {
         if !self.lines.is_partial() {
             return None;
         }
         let line = self.lines.rest().trim_ascii();
+        if is_several(line) {
+            self.glued = Bytes::copy_from_slice(line);
+            return Some(self.next_glued());
+        }
         if serde_json::from_slice::<IgnoredAny>(line).is_err() {
             return Some(Err(Error::new(
                 ErrorKind::Transport,
@@ -115,14 +142,17 @@ fn read_line<K: Object>(
             return Ok(unreadable(context, object, error));
         }
         return Ok(Event::Bookmark {
-            version: ResourceVersion::new(&envelope.version),
+            version: version_of(&envelope),
             initial_events_end: ends_initial_events(object),
         });
     }
-    if context.is_elsewhere(&envelope) {
-        return Ok(Event::OtherShard(ResourceVersion::new(&envelope.version)));
+    // Where two objects touch there is more on the line than one event: no short cut then.
+    let single = || memchr::memmem::find(line, b"}{").is_none();
+    if context.is_elsewhere(&envelope) && single() {
+        return Ok(Event::OtherShard(version_of(&envelope)));
     }
     if kind == EventType::Added
+        && single()
         && let Some(item) = held.and_then(|held| held_item(held, &envelope))
     {
         return Ok(Event::Added(item));
@@ -144,7 +174,7 @@ fn read_line<K: Object>(
         (EventType::Added, Read::Item(item)) => Ok(Event::Added(item)),
         (EventType::Deleted, Read::Item(item)) => Ok(Event::Deleted(item)),
         (_, Read::Item(item)) => Ok(Event::Modified(item)),
-        (_, Read::OtherShard) => Ok(Event::OtherShard(ResourceVersion::new(&envelope.version))),
+        (_, Read::OtherShard) => Ok(Event::OtherShard(version_of(&envelope))),
         // A line that is no JSON says nothing for certain, whatever its beginning looks like.
         (_, Read::Poison(poison)) if serde_json::from_slice::<IgnoredAny>(line).is_err() => {
             Ok(Event::Unreadable(poison))
@@ -172,7 +202,7 @@ fn read_error<K: Object>(line: &[u8], object: &[u8]) -> Result<Event<K>, Error> 
 
 /// A line nothing of which is certain; its name helps if it comes again.
 fn unreadable<K: Object>(context: &Context<K>, json: &[u8], error: Error) -> Event<K> {
-    let object = split(json).map_or(json, |(_, object)| object);
+    let object = split_beginning(json).map_or(json, |(_, object)| object);
     let envelope = Envelope::read(object);
     let poison: Poison = context.poison(&envelope, error);
     Event::Unreadable(poison)
@@ -183,17 +213,24 @@ impl<K: Object> Stream for WatchBody<K> {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
-        if this.done {
+        if this.done && this.glued.is_empty() {
             return Poll::Ready(None);
         }
         if let Some(event) = this.event() {
-            this.done = matches!(event, Err(_) | Ok(Event::Unreadable(_)));
+            if matches!(event, Err(_) | Ok(Event::Unreadable(_))) {
+                this.done = true;
+                this.glued.clear();
+            }
             return Poll::Ready(Some(event));
         }
         loop {
             let Some(frame) = ready!(Pin::new(&mut this.answer.body).poll_frame(cx)) else {
                 this.done = true;
-                return Poll::Ready(this.last());
+                let last = this.last();
+                if matches!(last, Some(Err(_) | Ok(Event::Unreadable(_)))) {
+                    this.glued.clear();
+                }
+                return Poll::Ready(last);
             };
             let data = match frame.map(http_body::Frame::into_data) {
                 Ok(Ok(data)) => data,

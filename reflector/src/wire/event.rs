@@ -1,5 +1,7 @@
 //! One line of a watch: its type and the bytes of its object.
 
+use serde::de::IgnoredAny;
+
 use super::scan::{Members, read_string, trim_start};
 
 /// What a line says happened.
@@ -13,11 +15,37 @@ pub(crate) enum EventType {
     Unknown,
 }
 
-/// Splits a line into type and object; `None` if it has not got both.
+/// Splits a line into type and object; `None` if it has not got both or more follows.
 ///
 /// The object's bytes are not checked. The fast path takes the form in which every API server writes events.
 pub(crate) fn split(line: &[u8]) -> Option<(EventType, &[u8])> {
     fast(line).or_else(|| exactly(line))
+}
+
+/// As [`split`], of a line that may be cut off or go on behind its event.
+pub(crate) fn split_beginning(line: &[u8]) -> Option<(EventType, &[u8])> {
+    members(line, false)
+}
+
+/// Whether a line consists of several values, none of them cut off.
+pub(crate) fn is_several(line: &[u8]) -> bool {
+    let mut values = 0;
+    for value in serde_json::Deserializer::from_slice(line).into_iter::<IgnoredAny>() {
+        if value.is_err() {
+            return false;
+        }
+        values += 1;
+    }
+    values > 1
+}
+
+/// Where the first value of several ends.
+pub(crate) fn first_end(line: &[u8]) -> usize {
+    let mut values = serde_json::Deserializer::from_slice(line).into_iter::<IgnoredAny>();
+    match values.next() {
+        Some(Ok(_)) => values.byte_offset(),
+        _ => line.len(),
+    }
 }
 
 fn fast(line: &[u8]) -> Option<(EventType, &[u8])> {
@@ -31,6 +59,10 @@ fn fast(line: &[u8]) -> Option<(EventType, &[u8])> {
 
 /// As [`split`], member by member.
 pub(crate) fn exactly(line: &[u8]) -> Option<(EventType, &[u8])> {
+    members(line, true)
+}
+
+fn members(line: &[u8], whole: bool) -> Option<(EventType, &[u8])> {
     let mut members = Members::new(line)?;
     let (mut kind, mut object) = (None, None);
     while let Some(key) = members.next_key() {
@@ -48,6 +80,9 @@ pub(crate) fn exactly(line: &[u8]) -> Option<(EventType, &[u8])> {
                 members.skip_value()?;
             }
         }
+    }
+    if whole && !members.is_at_end() {
+        return None;
     }
     Some((kind?, object?))
 }

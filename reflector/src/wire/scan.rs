@@ -143,6 +143,12 @@ impl<'a> Members<'a> {
         Some(&inside[..end])
     }
 
+    /// Whether the object has ended and nothing follows it.
+    pub(crate) fn is_at_end(&self) -> bool {
+        let behind = trim_start(self.rest).strip_prefix(b"}");
+        behind.is_some_and(|behind| trim_start(behind).is_empty())
+    }
+
     /// The bytes from the value on.
     pub(crate) fn value(&self) -> &'a [u8] {
         self.rest

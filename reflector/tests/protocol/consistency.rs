@@ -757,3 +757,64 @@ async fn an_object_listed_twice_is_taken_once_in_its_newest_state() {
     assert_eq!(rig.store.contents(), ["a@8", "b@9"]);
     assert_eq!(rig.reflector.stats().list_duplicates, 2);
 }
+
+/// A server that knows nothing of initial events sends what it has and then whatever happens.
+#[tokio::test(start_paused = true)]
+async fn p17_a_live_watch_that_was_to_begin_with_the_contents_is_given_up_however_busy() {
+    let busy = (0..600).flat_map(|n| [pause(1), modified("a", 100 + n)]);
+    let marked = (0..600).flat_map(|n| [pause(1), bookmark(&(100 + n).to_string())]);
+    for live in [busy.collect::<Vec<_>>(), marked.collect()] {
+        let pieces: Vec<_> = [added("a", 3), added("b", 5)].into_iter().chain(live).collect();
+        let rig = Rig::new(Server::script(
+            vec![abc()],
+            vec![Answer::watch(pieces), Answer::watch([])],
+        ));
+        rig.run(60).await;
+        assert_eq!(rig.server.lists().len(), 1, "it is listed instead");
+        assert_eq!(rig.store.replaced(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p6_after_an_older_answer_another_connection_is_asked() {
+    let expired = Answer::ok([expired_event()]);
+    let rig = Rig::plain(Server::script(
+        vec![
+            Answer::list("10", &[object("a", 3)]),
+            Answer::list("8", &[object("a", 3), object("old", 4)]),
+            Answer::list("11", &[object("a", 3)]),
+        ],
+        vec![expired, Answer::watch([])],
+    ));
+    rig.run(30).await;
+    let fresh: Vec<_> = rig.server.lists().iter().map(|seen| seen.fresh).collect();
+    assert_eq!(fresh, [false, false, true]);
+    assert_eq!(rig.store.contents(), ["a@3"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p9_a_bookmark_too_long_to_be_a_version_changes_nothing() {
+    let long = "9".repeat(40);
+    let rig = Rig::plain(Server::script(
+        vec![Answer::list("10", &[])],
+        vec![Answer::ok([bookmark(&long), pause(30)]), Answer::watch([])],
+    ));
+    rig.run(60).await;
+    assert_eq!(
+        rig.server.watches()[1].param("resourceVersion").as_deref(),
+        Some("10")
+    );
+    assert_eq!(rig.reflector.stats().bad_versions, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_item_without_a_version_is_set_apart() {
+    let item = object("b", 4).replace(r#","resourceVersion":"4""#, "");
+    let rig = Rig::plain(Server::script(
+        vec![Answer::list("10", &[object("a", 3), item])],
+        vec![Answer::watch([])],
+    ));
+    rig.run(5).await;
+    assert_eq!(rig.store.contents(), ["a@3"]);
+    assert_eq!(rig.reflector.quarantined().len(), 1);
+}
