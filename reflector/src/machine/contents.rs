@@ -27,6 +27,10 @@ pub(super) struct ContentsRun<K> {
     pages: u32,
     page_news: u64,
     page_items: u64,
+    /// Pages without an item, in a row.
+    empty_pages: u32,
+    /// The last initial event brought no object that was not there: such a watch may be live already and never end.
+    pub(super) idle: bool,
     items: u64,
     expected: Option<u64>,
     announced: Instant,
@@ -56,6 +60,8 @@ impl<K: Object> Machine<K> {
             pages: 0,
             page_news: 0,
             page_items: 0,
+            empty_pages: 0,
+            idle: false,
             items: 0,
             expected: None,
             announced: now,
@@ -176,6 +182,7 @@ impl<K: Object> Machine<K> {
         let first = run.version.get_or_insert_with(|| end.version.clone());
         if end.version < *first {
             self.stats.stale_answers += 1;
+            self.plan.fresh = true;
             let error = Error::new(ErrorKind::Stale, "list", "a page is older than the first one");
             return self.list_failed(now, error);
         }
@@ -190,11 +197,17 @@ impl<K: Object> Machine<K> {
         }
         let repeated = run.request.continue_token.as_ref() == Some(&token);
         let nothing_new = run.page_items > 0 && run.page_news == 0;
-        if repeated || nothing_new || run.pages >= self.config.pages_max {
+        run.empty_pages = if run.page_items == 0 {
+            run.empty_pages + 1
+        } else {
+            0
+        };
+        let no_progress = repeated || nothing_new || run.empty_pages >= EMPTY_PAGES_MAX;
+        if no_progress || run.pages >= self.config.pages_max {
             let error = Error::new(
                 ErrorKind::NoProgress,
                 "list",
-                format!("the pages repeat themselves after {} pages", run.pages),
+                format!("the pages lead nowhere after {} of them", run.pages),
             );
             return self.list_failed(now, error);
         }
@@ -228,6 +241,8 @@ impl<K: Object> Machine<K> {
             if self.plan.older < OLDER_MAX || !consistent {
                 self.plan.latest = true;
                 self.plan.plain = true;
+                // Another connection may lead to a replica that knows better.
+                self.plan.fresh = true;
                 let message = format!(
                     "the answer is at version {version}, older than {} which was seen",
                     self.version
@@ -483,7 +498,18 @@ impl<K: Object> Machine<K> {
         let Phase::Contents(run) = &mut self.phase else {
             return;
         };
-        run.flight.complete(now, timeout);
+        let news = match &event {
+            Event::Added(item) | Event::Modified(item) => Some(run.index.get(&item.key).is_none()),
+            Event::OtherShard(_) => Some(true),
+            Event::Deleted(_) | Event::Gone(_) | Event::Bookmark { .. } => Some(false),
+            _ => None,
+        };
+        if let Some(news) = news {
+            run.idle = !news;
+        }
+        if news == Some(true) {
+            run.flight.complete(now, timeout);
+        }
         match event {
             Event::Added(item) | Event::Modified(item) => {
                 self.stats.items += 1;
@@ -601,5 +627,7 @@ pub(super) fn is_usable(version: &ResourceVersion) -> bool {
 
 /// Answers of the latest state, in a row, that must all be older before the server's history counts as rewound.
 const OLDER_MAX: u32 = 3;
+/// Pages without an item, in a row, after which no more are asked for.
+const EMPTY_PAGES_MAX: u32 = 4;
 /// How often a list in progress says how far it has come.
 const ANNOUNCE_EVERY: std::time::Duration = std::time::Duration::from_millis(250);

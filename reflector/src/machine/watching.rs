@@ -110,6 +110,8 @@ impl<K: Object> Machine<K> {
                         flight.rest();
                     }
                 }
+            } else if matches!(&self.phase, Phase::Contents(run) if run.idle) {
+                self.stats.bytes += bytes;
             } else {
                 self.progress(now, bytes);
             }

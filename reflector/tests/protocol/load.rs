@@ -477,3 +477,21 @@ async fn a_transform_runs_once_per_object_and_a_panic_sets_it_apart() {
     assert_eq!(store.contents(), ["a@11", "c@7"]);
     assert_eq!(reflector.quarantined().len(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn l6_empty_pages_without_end_are_an_error() {
+    let mut token = 0;
+    let rig = Rig::plain(Server::new(move |seen| {
+        token += 1;
+        if seen.is_watch() {
+            Answer::watch([])
+        } else if seen.param("limit").is_some() {
+            Answer::ok([text(page("10", &format!("t{token}"), &[]))])
+        } else {
+            Answer::list("10", &[object("a", 3)])
+        }
+    }));
+    rig.run(20).await;
+    assert!(rig.server.lists().len() <= 6, "{:?}", rig.server.lists());
+    assert_eq!(rig.store.contents(), ["a@3"]);
+}

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use informer_reflector::{RelistReason, SyncState};
+use informer_reflector::{ApiListWatch, Reflector, RelistReason, SyncState};
+use informer_store::{Closed, Entry, ReflectorStore, Replacement, ResourceVersion, ResyncPart, Tombstone};
+use k8s_openapi::api::core::v1::ConfigMap;
 
 use crate::support::*;
 
@@ -456,4 +458,103 @@ async fn a_degraded_reflector_is_synced_again_once_the_watch_works() {
         ["listing", "synced", "degraded server-error", "synced"]
     );
     assert!(matches!(*rig.reflector.state().borrow(), SyncState::Stopped));
+}
+
+/// Some servers and proxies write no line end between events.
+#[tokio::test(start_paused = true)]
+async fn several_events_on_one_line_are_all_taken() {
+    let event = |kind: &str, name: &str, version| {
+        format!(r#"{{"object": {}, "type": "{kind}"}}"#, object(name, version))
+    };
+    let three = [
+        event("ADDED", "d", 11),
+        event("MODIFIED", "d", 12),
+        event("ADDED", "e", 13),
+    ];
+    for (glue, end) in [("", "\n"), (" ", "\r\n"), ("", "")] {
+        let rig = Rig::plain(Server::script(
+            vec![Answer::list("10", &[])],
+            vec![
+                Answer::ok([text(three.join(glue) + end), pause(20)]),
+                Answer::watch([]),
+            ],
+        ));
+        rig.run(40).await;
+        assert_eq!(rig.store.log()[1..], ["add d@11", "update d@12", "add e@13"]);
+        assert_eq!(
+            rig.server.watches()[1].param("resourceVersion").as_deref(),
+            Some("13")
+        );
+        assert_eq!(rig.reflector.stats().unreadable, 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn t3_what_follows_an_event_on_its_line_is_never_passed_over() {
+    let first = format!(r#"{{"object": {}, "type": "ADDED"}}"#, object("d", 11));
+    let second = format!(r#"{{"object": {}, "type": "ADDED"}}"#, object("e", 12));
+    let rig = Rig::plain(Server::script(
+        vec![Answer::list("10", &[])],
+        vec![
+            Answer::watch([line(format!("{first}{}", &second[..40])), bookmark("20")]),
+            Answer::watch([line(first), line(second)]),
+        ],
+    ));
+    rig.run(30).await;
+    assert_eq!(rig.store.log()[1..], ["add d@11", "add e@12"]);
+    assert_eq!(
+        rig.server.watches()[1].param("resourceVersion").as_deref(),
+        Some("10")
+    );
+}
+
+/// A store that takes its time with additions.
+#[derive(Clone, Default)]
+struct Slow(Checked);
+
+#[async_trait::async_trait]
+impl ReflectorStore<ConfigMap> for Slow {
+    async fn replace(&self, replacement: Replacement<ConfigMap>) -> Result<(), Closed> {
+        self.0.replace(replacement).await
+    }
+    async fn add(&self, entry: Entry<ConfigMap>) -> Result<(), Closed> {
+        tokio::time::sleep(Duration::from_secs(200)).await;
+        self.0.add(entry).await
+    }
+    async fn update(&self, entry: Entry<ConfigMap>) -> Result<(), Closed> {
+        self.0.update(entry).await
+    }
+    async fn delete(&self, tombstone: Tombstone<ConfigMap>) -> Result<(), Closed> {
+        self.0.delete(tombstone).await
+    }
+    async fn resync(&self, part: ResyncPart) -> Result<(), Closed> {
+        self.0.resync(part).await
+    }
+    async fn bookmark(&self, version: ResourceVersion) -> Result<(), Closed> {
+        self.0.bookmark(version).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn t4_time_spent_on_the_store_is_no_silence_of_the_server() {
+    let server = Server::script(
+        vec![Answer::list("10", &[])],
+        vec![Answer::watch([
+            bookmark("11"),
+            added("d", 12),
+            pause(60),
+            bookmark("13"),
+        ])],
+    );
+    let store = Slow::default();
+    let source = ApiListWatch::<ConfigMap>::namespaced(server.client(), "default").no_streaming_lists();
+    let reflector = Reflector::builder(source, store.clone()).seed(7).build();
+    let end = tokio::time::sleep(Duration::from_secs(300));
+    reflector
+        .run(end)
+        .await
+        .expect("nothing a server does ends a run");
+    assert_eq!(store.0.contents(), ["d@12"]);
+    assert_eq!(reflector.stats().watchdog_trips, 0);
+    assert_eq!(server.seen().len(), 2);
 }
