@@ -387,7 +387,8 @@ fn replace<K: Object>(
     for slot in kept.iter().flat_map(|key| state.find_metadata(key)) {
         listed.set(slot);
     }
-    let mut plans = Vec::with_capacity(entries.len());
+    // Grows with what changed: a relist of what is held already must not cost memory by its size.
+    let mut plans = Vec::new();
     let mut gone = Vec::new();
     for entry in entries {
         let Some((slot, held)) = state.find(&entry.key) else {

@@ -3,7 +3,11 @@
 //! Run with `RUSTFLAGS="--cfg loom" cargo test -p informer-store --test loom --release`. The step is taken in by path:
 //! it needs nothing of the crate but its own primitives.
 #![cfg(loom)]
-#![allow(dead_code, unreachable_pub, reason = "the modules serve the crate; these tests use part of them")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "the modules serve the crate; these tests use part of them"
+)]
 
 #[path = "../src/publish.rs"]
 mod publish;
