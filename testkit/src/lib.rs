@@ -14,6 +14,7 @@ mod kind;
 mod listener;
 mod openapi;
 mod patch;
+pub mod record;
 mod replica;
 mod requests;
 mod schema;

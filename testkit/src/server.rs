@@ -365,17 +365,14 @@ impl ApiServer {
     /// watches end.
     pub fn restore(&self, snapshot: &Snapshot) {
         let mut state = self.shared.lock();
-        state.storage.restore(snapshot, true);
-        state.look_again();
+        state.restore(snapshot, true);
         state.wake_all();
     }
 
     /// Goes back to a snapshot and leaves open watches hanging: they stay silent until the old revision is passed.
     pub fn rewind(&self, snapshot: &Snapshot) {
         self.shared.faults.count("rewind");
-        let mut state = self.shared.lock();
-        state.storage.restore(snapshot, false);
-        state.look_again();
+        self.shared.lock().restore(snapshot, false);
     }
 
     /// Waits until every open watch has been handed everything its replica shows.

@@ -20,7 +20,7 @@ use crate::{
     kind::{Kind, Registry},
     requests::Requests,
     selector::field_value,
-    storage::{KindId, Storage, Stored},
+    storage::{KindId, Snapshot, Storage, Stored},
     write::{FieldValidation, Updated, WriteContext},
 };
 
@@ -153,6 +153,38 @@ impl State {
             let served = self.registry.register(served);
             self.storage.set_closed(&storage_id(&served), false);
         }
+    }
+
+    /// Goes back to a snapshot, with the kinds that were defined then.
+    pub(crate) fn restore(&mut self, snapshot: &Snapshot, end_streams: bool) {
+        for definition in self.definitions() {
+            let (group, plural) = crd::resource(&definition);
+            for kind in self.registry.unregister(group, plural) {
+                self.storage.set_closed(&storage_id(&kind), true);
+            }
+        }
+        self.storage.restore(snapshot, end_streams);
+        for definition in self
+            .definitions()
+            .iter()
+            .filter(|definition| crd::is_established(definition))
+        {
+            for served in crd::kinds(definition) {
+                let served = self.registry.register(served);
+                self.storage.set_closed(&storage_id(&served), false);
+            }
+        }
+        self.look_again();
+    }
+
+    fn definitions(&self) -> Vec<Value> {
+        let Some(kind) = self.registry.kinds().iter().find(|kind| kind.is_crd()) else {
+            return Vec::new();
+        };
+        let head = self.storage.revision();
+        let page = self.storage.page(&kind.storage, head, None, None, None, |_| true);
+        page.map(|page| page.items.iter().map(|stored| stored.value()).collect())
+            .unwrap_or_default()
     }
 
     /// Deletes the objects of a definition that is gone, and ends the watches on them.
