@@ -141,7 +141,7 @@ fn watch(runtime: &tokio::runtime::Runtime) {
         let address = listener.address();
         let path = format!("/apis/coordination.k8s.io/v1/leases?watch=1&resourceVersion={from}");
         let write = |event: usize| {
-            let renew = json!({"spec": {"renewTime": format!("2026-01-01T00:00:00.{event:06}Z")}});
+            let renew = json!({"spec": {"renewTime": format!("2026-01-01T00:00:01.{event:06}Z")}});
             server.patch("leases", "default", &format!("lease-{}", event % 100), renew).expect("patched");
         };
         let mut size = 0;

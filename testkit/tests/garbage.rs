@@ -1,0 +1,245 @@
+//! Whatever a client sends is answered, and no handler panics: generated requests, and the corpus of the fuzz target.
+
+use std::time::Duration;
+
+use informer_testkit::{ApiServer, Body, Kind};
+use proptest::{collection::vec, option, prelude::*, sample::select};
+use tower::Service;
+
+/// Sends a request and returns the status of its answer; a watch is followed for two minutes.
+fn send(method: &str, uri: &str, media: &[u8], body: Vec<u8>) -> Option<u16> {
+    let request = http::Request::builder()
+        .method(method)
+        .uri(uri)
+        .header("content-type", media);
+    let request = request.body(Body::full(body)).ok()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build();
+    runtime.expect("a runtime").block_on(async {
+        let server = ApiServer::builder()
+            .kind(Kind::new("example.com", "v1", "Foo", "foos").with_status())
+            .build();
+        let map =
+            serde_json::json!({"metadata": {"name": "a", "labels": {"app": "web"}}, "data": {"k": "v"}});
+        server.create("configmaps", map).expect("created");
+        let answer = async {
+            let response = server
+                .service()
+                .call(request)
+                .await
+                .expect("no fault breaks the connection");
+            let status = response.status().as_u16();
+            let _ = http_body_util::BodyExt::collect(response.into_body()).await;
+            status
+        };
+        let status = tokio::time::timeout(Duration::from_secs(120), answer).await;
+        assert_eq!(server.panics(), 0, "{method} {uri}");
+        status.ok()
+    })
+}
+
+fn path() -> impl Strategy<Value = String> {
+    let words = select(vec![
+        "api",
+        "apis",
+        "v1",
+        "apps",
+        "example.com",
+        "namespaces",
+        "default",
+        "configmaps",
+        "deployments",
+        "foos",
+        "a",
+        "status",
+        "scale",
+        "finalize",
+        "watch",
+        "openapi",
+        "v3",
+        "version",
+        "_sim",
+        "",
+        "%00",
+        "%ff",
+        "..",
+        "Ä",
+    ]);
+    let known = select(vec![
+        "/api/v1/configmaps",
+        "/api/v1/namespaces/default/configmaps",
+        "/api/v1/namespaces/default/configmaps/a",
+        "/api/v1/namespaces/default",
+        "/api/v1/namespaces/default/finalize",
+        "/apis/apps/v1/namespaces/default/deployments/d/scale",
+        "/apis/example.com/v1/namespaces/default/foos",
+        "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+    ]);
+    prop_oneof![
+        known.prop_map(str::to_owned),
+        vec(words, 0..7).prop_map(|words| format!("/{}", words.join("/"))),
+        "/[ -~]{0,30}",
+    ]
+}
+
+fn selector() -> impl Strategy<Value = String> {
+    let words = select(vec![
+        "app",
+        "web",
+        "=",
+        "==",
+        "!=",
+        "!",
+        " in ",
+        " notin ",
+        "(",
+        ")",
+        ",",
+        ">",
+        "<",
+        "1",
+        "metadata.name",
+        "a/b",
+        "spec.nodeName",
+        "shardRange(",
+        "object.metadata.uid",
+        "'0x0000000000000000'",
+        "||",
+        " ",
+        "\\",
+        "é",
+    ]);
+    prop_oneof![vec(words, 0..9).prop_map(|words| words.concat()), "\\PC{0,20}"]
+}
+
+fn query() -> impl Strategy<Value = String> {
+    let name = select(vec![
+        "labelSelector",
+        "fieldSelector",
+        "shardSelector",
+        "limit",
+        "continue",
+        "resourceVersion",
+        "resourceVersionMatch",
+        "watch",
+        "sendInitialEvents",
+        "allowWatchBookmarks",
+        "timeoutSeconds",
+        "dryRun",
+        "fieldManager",
+        "force",
+        "fieldValidation",
+        "pretty",
+        "propagationPolicy",
+        "gracePeriodSeconds",
+        "includeObject",
+    ]);
+    let value = prop_oneof![
+        selector(),
+        select(vec![
+            "0",
+            "1",
+            "-1",
+            "true",
+            "Exact",
+            "NotOlderThan",
+            "All",
+            "99999999999999999999",
+            "eyJ2IjoiIn0",
+            "é"
+        ])
+        .prop_map(str::to_owned),
+        any::<u64>().prop_map(|number| number.to_string()),
+    ];
+    vec((name, value), 0..5).prop_map(|pairs| {
+        form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(pairs)
+            .finish()
+    })
+}
+
+fn body() -> impl Strategy<Value = Vec<u8>> {
+    let known = select(vec![
+        r#"{"metadata":{"name":"b"},"data":{"k":"v"}}"#,
+        r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a","finalizers":["x/y"]}}"#,
+        r#"[{"op":"replace","path":"/data/k","value":{}}]"#,
+        r#"{"metadata":null,"data":[]}"#,
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {x: y}\n",
+        r#"{"spec":{"group":"x.y","names":{"plural":"zs"},"versions":[{"name":"v1"}]},"metadata":{"name":"zs.x.y"}}"#,
+        r#"{"preconditions":{"uid":"x"}}"#,
+        r#"{"spec":{"replicas":-1}}"#,
+    ]);
+    prop_oneof![
+        known.prop_map(|text| text.as_bytes().to_vec()),
+        // A known body with a few bytes changed.
+        (
+            known_bytes(),
+            vec((any::<prop::sample::Index>(), any::<u8>()), 1..4)
+        )
+            .prop_map(|(mut bytes, edits)| {
+                for (at, byte) in edits {
+                    let at = at.index(bytes.len());
+                    bytes[at] = byte;
+                }
+                bytes
+            }),
+        vec(any::<u8>(), 0..60),
+    ]
+}
+
+fn known_bytes() -> impl Strategy<Value = Vec<u8>> {
+    Just(br#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a","labels":{"a":"b"}},"data":{"k":"v"}}"#.to_vec())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_request_is_answered(
+        method in select(vec!["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "BREW"]),
+        path in path(),
+        query in option::of(query()),
+        media in select(vec![
+            "application/json", "application/yaml", "application/merge-patch+json", "application/json-patch+json",
+            "application/strategic-merge-patch+json", "application/apply-patch+yaml", "text/plain", "",
+        ]),
+        body in body(),
+    ) {
+        let uri = query.map_or_else(|| path.clone(), |query| format!("{path}?{query}"));
+        if let Some(status) = send(method, &uri, media.as_bytes(), body) {
+            prop_assert!((200..600).contains(&status), "{status}");
+        }
+    }
+
+    #[test]
+    fn any_selector_is_read_or_refused(labels in selector(), fields in selector(), shard in selector()) {
+        for (name, value) in [("labelSelector", labels), ("fieldSelector", fields), ("shardSelector", shard)] {
+            let query = form_urlencoded::Serializer::new(String::new()).append_pair(name, &value).finish();
+            let status = send("GET", &format!("/api/v1/configmaps?{query}"), b"", Vec::new());
+            prop_assert!(matches!(status, Some(200 | 400 | 500)), "{name}={value}: {status:?}");
+        }
+    }
+}
+
+#[test]
+fn the_corpus_of_the_fuzz_target_is_answered() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus/apiserver_request");
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).expect("the corpus").flatten() {
+        let data = std::fs::read(entry.path()).expect("a file");
+        let parts: Vec<&[u8]> = data.splitn(3, |byte| *byte == b'\n').collect();
+        let line = std::str::from_utf8(parts[0]).expect("text");
+        let (method, uri) = line.split_once(' ').expect("a method and a URI");
+        let body = parts.get(2).copied().unwrap_or_default().to_vec();
+        let status = send(method, uri, parts[1], body);
+        assert!(
+            status.is_some_and(|status| status < 500),
+            "{:?}: {status:?}",
+            entry.path()
+        );
+        count += 1;
+    }
+    assert!(count >= 8);
+}
