@@ -1,6 +1,7 @@
 //! From a request to an answer: routing, faults, the request log, and a net under the handlers.
 
 pub(crate) mod compress;
+mod connect;
 pub(crate) mod encode;
 pub(crate) mod filter;
 pub(crate) mod negotiate;

@@ -253,7 +253,32 @@ impl Kind {
 
     /// Whether an update without a resource version is taken as it is.
     pub(crate) fn allows_unconditional_update(&self) -> bool {
-        !self.custom
+        const CONDITIONAL: [&str; 11] = [
+            "APIService",
+            "CustomResourceDefinition",
+            "Lease",
+            "MutatingWebhookConfiguration",
+            "PodDisruptionBudget",
+            "RuntimeClass",
+            "ServiceAccount",
+            "ValidatingAdmissionPolicy",
+            "ValidatingAdmissionPolicyBinding",
+            "ValidatingWebhookConfiguration",
+            "VolumeAttachment",
+        ];
+        !self.custom && !CONDITIONAL.contains(&self.kind.as_str())
+    }
+
+    /// Whether an update of an object that is not there creates it.
+    pub(crate) fn allows_create_on_update(&self) -> bool {
+        match self.group.as_str() {
+            "" => matches!(
+                self.kind.as_str(),
+                "Endpoints" | "Event" | "LimitRange" | "Service"
+            ),
+            "coordination.k8s.io" | "rbac.authorization.k8s.io" | "events.k8s.io" => !self.custom,
+            _ => false,
+        }
     }
 }
 

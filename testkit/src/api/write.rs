@@ -7,7 +7,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::{
-    Answer, Call,
+    Answer, Call, connect,
     encode::{Encoder, ListMeta, opening},
     filter::Filter,
     json_response,
@@ -29,7 +29,7 @@ use crate::{
 /// Creates an object, or what a subresource stands for.
 pub(crate) fn create(shared: &Shared, call: &Call, kind: &Arc<Kind>, path: &ResourcePath) -> Answer {
     if path.subresource.is_some() {
-        return Err(ApiError::resource_not_found());
+        return connect::create(shared, call, kind, path);
     }
     if !kind.allows("create") || (kind.namespaced && path.namespace.is_none()) {
         return Err(ApiError::method_not_allowed());
@@ -40,6 +40,12 @@ pub(crate) fn create(shared: &Shared, call: &Call, kind: &Arc<Kind>, path: &Reso
     let mut rng = state.rng.fork();
     let mut ctx = context(shared, call, &mut rng, "CreateOptions")?;
     let object = write::decode(kind, call.header(&header::CONTENT_TYPE), &call.body, &mut ctx)?;
+    if kind.verbs == ["create"]
+        && let Some(answer) = connect::review(kind, object.clone())
+    {
+        let body = Body::full(format!("{answer}\n"));
+        return Ok(pretty(call, json_response(StatusCode::CREATED, body)));
+    }
     let stored = create_object(
         &mut state,
         kind,
@@ -131,10 +137,30 @@ pub(crate) fn update(shared: &Shared, call: &Call, kind: &Arc<Kind>, path: &Reso
     } else {
         write::decode(kind, call.header(&header::CONTENT_TYPE), &call.body, &mut ctx)?
     };
-    let current = state
-        .storage
-        .get(&kind.storage, &key)
-        .ok_or_else(|| ApiError::not_found(kind, &key.1))?;
+    let Some(current) = state.storage.get(&kind.storage, &key) else {
+        if target != Target::Main || !kind.allows_create_on_update() {
+            return Err(ApiError::not_found(kind, &key.1));
+        }
+        let namespace = path.namespace.as_deref();
+        let stored = create_object(
+            &mut state,
+            kind,
+            namespace,
+            named(body, &key.1)?,
+            &mut ctx,
+            dry_run,
+        )?;
+        let warnings = std::mem::take(&mut ctx.warnings);
+        drop(state);
+        return Ok(object_response(
+            call,
+            kind,
+            form,
+            StatusCode::CREATED,
+            &stored,
+            &warnings,
+        ));
+    };
     let current = as_served(kind, current.value());
     let object = if scale {
         write::scale_to_object(kind, &current, &body)?
@@ -156,6 +182,20 @@ pub(crate) fn update(shared: &Shared, call: &Call, kind: &Arc<Kind>, path: &Reso
         &stored,
         &warnings,
     ))
+}
+
+/// The body of an update that creates: it must name the object of the path, or none.
+fn named(mut body: Value, name: &str) -> Result<Value, ApiError> {
+    let given = body
+        .pointer("/metadata/name")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    if !given.is_empty() && given != name {
+        let why = format!("the name of the object ({given}) does not match the name on the URL ({name})");
+        return Err(ApiError::bad_request(why));
+    }
+    body["metadata"]["name"] = json!(name);
+    Ok(body)
 }
 
 /// Changes parts of an object; server-side apply may create it.
@@ -388,7 +428,7 @@ fn target(kind: &Kind, path: &ResourcePath, verb: &str) -> Result<Target, ApiErr
     }
 }
 
-fn context<'a>(
+pub(crate) fn context<'a>(
     shared: &Shared,
     call: &Call,
     rng: &'a mut fastrand::Rng,
