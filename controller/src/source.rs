@@ -1,6 +1,7 @@
 //! [`Source`]: where a controller learns that something changed.
 
 use std::{
+    convert::Infallible,
     fmt,
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -13,7 +14,7 @@ use std::{
 use futures::{FutureExt as _, Stream, StreamExt as _, future::BoxFuture, stream::BoxStream};
 use informer_store::{Cache, Cause, Change, Object};
 use informer_workqueue::{AddOptions, Priority};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use crate::{Key, Keys, Predicate, Trigger, panic::PanicText, stats::Counter, yields::Turns};
 
@@ -119,12 +120,22 @@ impl<K: Send + Sync + 'static, T: Key> Source<K, T> {
     pub(crate) fn into_driver(self, feed: impl Feed<T>) -> Driver {
         let state = Arc::new(State::new(self.name, feed.progress()));
         let shared = Arc::clone(&state);
+        let (keep, removed) = oneshot::channel::<Infallible>();
         let future = async move {
-            let driven = AssertUnwindSafe(self.drive(&shared, feed)).catch_unwind().await;
-            let phase = match driven {
-                Ok(()) => {
-                    tracing::warn!(source = shared.name, "source ended");
-                    Phase::Ended
+            // Dropped inside what is contained, whichever of the two comes first.
+            let drive = async {
+                tokio::select! {
+                    biased;
+                    _ = removed => Phase::Removed,
+                    () = self.drive(&shared, feed) => Phase::Ended,
+                }
+            };
+            let phase = match AssertUnwindSafe(drive).catch_unwind().await {
+                Ok(phase) => {
+                    if phase == Phase::Ended {
+                        tracing::warn!(source = shared.name, "source ended");
+                    }
+                    phase
                 }
                 Err(panic) => {
                     shared.panics.add(1);
@@ -136,6 +147,7 @@ impl<K: Send + Sync + 'static, T: Key> Source<K, T> {
         };
         Driver {
             state,
+            keep,
             future: future.boxed(),
         }
     }
@@ -224,6 +236,8 @@ pub(crate) trait Feed<T>: Send + Sync + 'static {
 /// A source, set in motion.
 pub(crate) struct Driver {
     pub(crate) state: Arc<State>,
+    /// Dropping it removes the source.
+    pub(crate) keep: oneshot::Sender<Infallible>,
     pub(crate) future: BoxFuture<'static, ()>,
 }
 

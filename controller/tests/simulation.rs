@@ -103,7 +103,7 @@ async fn reconcile(
 /// Applies up to the newest written version, late.
 async fn follow(cache: Cache<ConfigMap>, world: Arc<Mutex<World>>, mut rng: fastrand::Rng) {
     loop {
-        let lag = if world.lock().unwrap().faults { 8000 } else { 100 };
+        let lag = if world.lock().unwrap().faults { 8000 } else { 1000 };
         sleep(Duration::from_millis(rng.u64(..lag))).await;
         let version = world.lock().unwrap().version;
         cache.apply(Batch::new(

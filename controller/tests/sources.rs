@@ -289,3 +289,41 @@ async fn a_controller_without_sources_works_on_what_is_added_by_hand() {
     run_until(controller, Duration::from_secs(1)).await;
     assert_eq!(probe.names(), ["a"]);
 }
+
+/// A stream that says nothing and panics when it is dropped.
+struct PanicsWhenDropped;
+
+impl stream::Stream for PanicsWhenDropped {
+    type Item = Change<ConfigMap>;
+
+    fn poll_next(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Self::Item>> {
+        std::task::Poll::Pending
+    }
+}
+
+impl Drop for PanicsWhenDropped {
+    fn drop(&mut self) {
+        assert!(std::thread::panicking(), "dropped badly");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_panics_when_dropped_takes_nothing_with_it() {
+    let probe = Probe::default();
+    let controller = script(&probe, |_| Ok(Action::done())).build();
+    let handle = controller.handle();
+    let bad = || Source::new(PanicsWhenDropped, trigger::itself());
+    let (removed, _kept) = (handle.add_source(bad()), handle.add_source(bad()));
+    let shutdown = async {
+        assert!(handle.started().await);
+        assert!(handle.remove_source(removed));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        handle.queue().add(key("a"));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    };
+    controller.run(shutdown).await.unwrap();
+    assert_eq!(probe.names(), ["a"]);
+}

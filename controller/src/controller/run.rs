@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    convert::Infallible,
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
@@ -9,20 +10,17 @@ use std::{
     time::Duration,
 };
 
-use futures::{
-    FutureExt as _, StreamExt as _,
-    future::{AbortHandle, Abortable, BoxFuture},
-    stream::FuturesUnordered,
-};
+use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use informer_workqueue::Drain;
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     time::{Instant, MissedTickBehavior},
 };
 
 use super::{Controller, Report, Unsynced, worker::Worker};
 use crate::{
     Key, Phase, Reconciler, RunPhase, WhenUnsynced,
+    panic::PanicText,
     shared::{Command, Shared},
     source::Driver,
 };
@@ -91,7 +89,7 @@ pub(super) async fn run<R: Reconciler>(
     shared.stopping.send_replace(true);
     shared.phase.send_replace(RunPhase::Stopping);
     tracing::info!(controller = shared.name, "stopping");
-    drop(parts);
+    contain(&shared, || drop(parts));
     let mut drained = pin!(
         shared
             .queue
@@ -106,9 +104,7 @@ pub(super) async fn run<R: Reconciler>(
     };
     // What is left is dropped: here at once, elsewhere at its next await.
     drop(alive);
-    if catch_unwind(AssertUnwindSafe(|| workers.here.clear())).is_err() {
-        shared.counters.panics.add(1);
-    }
+    contain(&shared, || workers.here.clear());
     let _ = tokio::time::timeout(FORCED_WAIT, workers.ended()).await;
     let report = Report {
         finished: report.done,
@@ -141,6 +137,14 @@ fn started_late<T: Key>(shared: &Shared<T>, when_unsynced: WhenUnsynced) -> Resu
     }
     tracing::warn!(controller = shared.name, sources = ?unsynced.sources, "sources are not synced in time");
     Ok(())
+}
+
+/// Drops what is the user's; a panic in that goes no further.
+fn contain<T: Key>(shared: &Shared<T>, drop: impl FnOnce()) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(drop)) {
+        shared.counters.panics.add(1);
+        tracing::error!(controller = shared.name, panic = ?PanicText::of(&panic), "something panicked when dropped");
+    }
 }
 
 /// However the run ends, nothing is taken any more and whoever asks is told.
@@ -200,7 +204,7 @@ impl Workers {
 struct Parts<T: Key> {
     shared: Arc<Shared<T>>,
     sources: FuturesUnordered<BoxFuture<'static, u64>>,
-    aborts: HashMap<u64, AbortHandle>,
+    kept: HashMap<u64, oneshot::Sender<Infallible>>,
     writes: FuturesUnordered<BoxFuture<'static, (T, bool)>>,
     /// How many writes each parked key waits for.
     awaited: HashMap<T, usize>,
@@ -212,7 +216,7 @@ impl<T: Key> Parts<T> {
         Self {
             shared,
             sources: FuturesUnordered::new(),
-            aborts: HashMap::new(),
+            kept: HashMap::new(),
             writes: FuturesUnordered::new(),
             awaited: HashMap::new(),
             start_anyway: false,
@@ -229,16 +233,12 @@ impl<T: Key> Parts<T> {
 
     fn follow(&mut self, command: Command<T>) {
         match command {
-            Command::Add(id, Driver { future, .. }) => {
-                let (abort, registration) = AbortHandle::new_pair();
-                self.aborts.insert(id, abort);
-                let future = Abortable::new(future, registration);
-                self.sources.push(future.map(move |_| id).boxed());
+            Command::Add(id, Driver { keep, future, .. }) => {
+                self.kept.insert(id, keep);
+                self.sources.push(future.map(move |()| id).boxed());
             }
             Command::Remove(id) => {
-                if let Some(abort) = self.aborts.remove(&id) {
-                    abort.abort();
-                }
+                self.kept.remove(&id);
             }
             Command::Await(write) => {
                 *self.awaited.entry(write.key.clone()).or_default() += 1;
@@ -253,7 +253,7 @@ impl<T: Key> Parts<T> {
             biased;
             Some((key, seen)) = self.writes.next(), if !self.writes.is_empty() => self.wrote(key, seen),
             Some(id) = self.sources.next(), if !self.sources.is_empty() => {
-                self.aborts.remove(&id);
+                self.kept.remove(&id);
             }
             else => std::future::pending().await,
         }

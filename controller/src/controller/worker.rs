@@ -108,11 +108,11 @@ impl<R: Reconciler> Worker<R> {
                 return;
             }
             Outcome::Failed(Failure::RetryAfter(error, delay)) => {
-                tracing::debug!(error = %Chain(&*error), ?delay, "reconcile failed");
+                tracing::warn!(error = %Chain(&*error), ?delay, "reconcile failed");
                 item.retry_after(delay);
             }
             Outcome::Failed(Failure::Retry(error)) => {
-                tracing::debug!(error = %Chain(&*error), "reconcile failed");
+                tracing::warn!(error = %Chain(&*error), "reconcile failed");
                 item.retry();
             }
             Outcome::Panicked => {
