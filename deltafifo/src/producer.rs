@@ -83,22 +83,17 @@ impl<K: Object> Producer<K> {
         let mut delta = delta;
         let mut waited = false;
         loop {
-            // Listens before looking, so that room made in between is not missed.
-            let mut room = std::pin::pin!(self.shared.room.notified());
-            if waited {
-                room.as_mut().enable();
-            }
+            // Made before looking: it hears of any room made from here on.
+            let room = self.shared.room.notified();
             delta = match self.attempt(delta) {
                 Ok(()) => return Ok(()),
                 Err(TryPushError::Closed(_)) => return Err(Closed),
                 Err(TryPushError::Full(delta)) => delta,
             };
-            if waited {
-                room.await;
-            } else {
-                waited = true;
+            if !std::mem::replace(&mut waited, true) {
                 self.shared.lock().fifo.count_wait();
             }
+            room.await;
         }
     }
 

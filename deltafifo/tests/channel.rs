@@ -314,3 +314,17 @@ fn a_classic_channel_learns_from_its_consumer_what_has_been_applied() {
         (vec!["deleted? a/u1@1".to_owned()], Some(2_u64.into()))
     );
 }
+
+#[test]
+fn a_list_that_is_put_back_and_dealt_out_in_parts_is_synced_with_its_last_part() {
+    let known = common::KnownMap::default();
+    let (producer, mut consumer) = classic_channel(Config::default(), known);
+    let list = replaced(&[("a", "u1", 1), ("b", "u2", 1)], 1);
+    assert_ready_ok!(task::spawn(producer.push(list)).poll());
+    drop(assert_ready_ok!(task::spawn(consumer.lease(9)).poll()));
+    drop(assert_ready_ok!(task::spawn(consumer.lease(1)).poll()));
+    assert_ready_ok!(task::spawn(consumer.lease(1)).poll()).commit();
+    assert!(!producer.monitor().is_synced());
+    assert_ready_ok!(task::spawn(consumer.lease(1)).poll()).commit();
+    assert!(producer.monitor().is_synced());
+}

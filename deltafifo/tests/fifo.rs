@@ -189,6 +189,39 @@ fn a_replacement_that_nobody_saw_is_void_but_its_rewind_is_not() {
 }
 
 #[test]
+fn a_bookmark_waits_for_what_precedes_it() {
+    let mut fifo = fifo(Discipline::Compressed);
+    push_all(
+        &mut fifo,
+        vec![
+            added("a", "u1", 1),
+            added("b", "u2", 2),
+            Delta::Bookmark(5_u64.into()),
+        ],
+    );
+    assert_eq!(pop(&mut fifo, 1).1, Some(1_u64.into()));
+    assert_eq!(pop(&mut fifo, 1).1, Some(5_u64.into()));
+    assert!(fifo.is_empty());
+}
+
+#[test]
+fn a_bookmark_from_before_a_rewind_is_void() {
+    let mut fifo = fifo(Discipline::Compressed);
+    let Delta::Replaced(mut rewound) = replaced(&[], 5) else {
+        unreachable!()
+    };
+    rewound.rewound = true;
+    push_all(
+        &mut fifo,
+        vec![Delta::Bookmark(10_u64.into()), Delta::Replaced(rewound)],
+    );
+    assert_eq!(pop(&mut fifo, 9).1, Some(5_u64.into()));
+    assert!(fifo.is_empty());
+    push_all(&mut fifo, vec![added("a", "u1", 6)]);
+    assert_eq!(pop(&mut fifo, 9).1, Some(6_u64.into()));
+}
+
+#[test]
 fn a_batch_has_a_version_only_when_nothing_older_stays_behind() {
     let mut fifo = fifo(Discipline::Compressed);
     push_all(
@@ -438,6 +471,15 @@ fn a_classic_replacement_knows_what_was_handed_out_and_not_yet_applied() {
     push_all(&mut fifo, vec![replaced(&[], 2)]);
     known.apply(&popped.batch);
     assert_eq!(pop(&mut fifo, 9).0, ["deleted? a/u1@1"]);
+}
+
+#[test]
+fn of_what_was_handed_out_and_what_waits_the_latter_is_newer() {
+    let mut fifo = classic(&KnownMap::default(), Config::default());
+    push_all(&mut fifo, vec![added("a", "u1", 1), deleted("a", "u1", 2)]);
+    assert_eq!(pop(&mut fifo, 9).0.len(), 2);
+    push_all(&mut fifo, vec![added("a", "u2", 3), replaced(&[], 4)]);
+    assert_eq!(pop(&mut fifo, 9).0, ["added a/u2@3", "deleted? a/u2@3"]);
 }
 
 #[test]

@@ -222,6 +222,11 @@ impl Check {
             self.pop(usize::MAX);
         }
         assert_eq!(self.store, self.direct);
+        let reached = self.at.last_key_value().map_or(0, |(version, _)| *version);
+        assert_eq!(
+            self.claimed, reached,
+            "everything is out, so its version is claimed"
+        );
         assert_eq!(self.synced, self.replaced_once);
     }
 }

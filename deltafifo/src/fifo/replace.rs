@@ -25,7 +25,6 @@ impl<K: Object> DeltaFifo<K> {
         if self.initial == Initial::Missing {
             self.initial = Initial::Waiting(self.number);
         }
-        self.cut.0 = self.number;
         self.bookmark = None;
         let line = Line::new(self.config.discipline != crate::Discipline::Ordered);
         let line = mem::replace(&mut self.line, line);
