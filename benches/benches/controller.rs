@@ -123,10 +123,16 @@ fn kube(
         |_, error: &Infallible, _| match *error {},
         Arc::new(()),
         store.clone(),
-        stream::iter(refs).map(Ok::<_, Infallible>),
+        stream::iter(refs)
+            .chain(stream::pending())
+            .map(Ok::<_, Infallible>),
         KubeConfig::default().concurrency(workers),
     );
-    let results = runtime.block_on(applied.try_fold(0, |count, _| async move { Ok(count + 1) }));
+    let results = runtime.block_on(
+        applied
+            .take(OBJECTS)
+            .try_fold(0, |count, _| async move { Ok(count + 1) }),
+    );
     assert_eq!(results.ok(), Some(OBJECTS));
 }
 

@@ -1,12 +1,13 @@
 //! The delta FIFO against one shaped like client-go's: a map from key text to a list of deltas, and a queue of key texts.
 //!
-//! Both get the same objects in the same order and compute each event's key themselves, as both do in earnest.
+//! Both get the same events in the same order, each with an object of its own, as a decoder hands them over. The key of an
+//! event is part of what ours is given, since it is made once for all layers; the rival makes the text itself, as
+//! client-go's does. The cases named "with key" make ours pay for the key too.
 
 use std::{
     collections::VecDeque,
     hint::black_box,
     sync::{Arc, Mutex},
-    time::Duration,
 };
 
 use foldhash::fast::RandomState;
@@ -16,7 +17,7 @@ use informer::{
     store::{Delta, Entry, Object, Replacement},
 };
 use informer_benches::{
-    cpu::side_by_side,
+    cpu::{median, timed},
     heap::{PeakAlloc, heap_of},
     table,
 };
@@ -24,8 +25,8 @@ use informer_benches::{
 #[global_allocator]
 static HEAP: PeakAlloc = PeakAlloc;
 
-const KEYS: usize = 100_000;
-const EVENTS: usize = 1_000_000;
+const KEYS: usize = 50_000;
+const EVENTS: usize = 500_000;
 const ROUNDS: usize = 5;
 
 struct Pod {
@@ -91,27 +92,51 @@ impl GoShaped {
     }
 }
 
-fn pods() -> Vec<Arc<Pod>> {
-    let pod = |index: usize| Pod {
+fn pod(index: usize, version: usize) -> Arc<Pod> {
+    Arc::new(Pod {
         namespace: format!("namespace-{}", index % 100),
         name: format!("deployment-{:04}-7d4b9c6f5-{index:05x}", index % 1000),
         uid: format!("{index:08x}-aaaa-bbbb-cccc-{index:012x}"),
-        version: (1_000_000 + index).to_string(),
-    };
-    (0..KEYS).map(|index| Arc::new(pod(index))).collect()
+        version: (1_000_000 + version).to_string(),
+    })
 }
 
-fn updated(pod: &Arc<Pod>) -> Delta<Pod> {
-    Delta::Updated(Entry::new(Arc::clone(pod)).expect("it has a name"))
+/// Updates of random keys.
+fn events() -> Vec<Arc<Pod>> {
+    let mut rng = fastrand::Rng::with_seed(7);
+    (0..EVENTS)
+        .map(|version| pod(rng.usize(..KEYS), version))
+        .collect()
+}
+
+fn updated(pod: Arc<Pod>) -> Delta<Pod> {
+    Delta::Updated(Entry::new(pod).expect("it has a name"))
+}
+
+fn deltas() -> Vec<Delta<Pod>> {
+    events().into_iter().map(updated).collect()
 }
 
 fn config(discipline: Discipline) -> Config {
     Config::default().discipline(discipline).capacity(2 * EVENTS)
 }
 
-fn report(id: &str, work: usize, times: &[Duration]) {
-    let per = |time: Duration| time.as_nanos() as f64 / work as f64;
-    let (ours, rival) = (per(times[0]), per(times[1]));
+/// Runs both sides in turn on inputs made beforehand, and prints the medians per unit of work.
+fn compare<A, B>(
+    id: &str,
+    work: usize,
+    (make_ours, ours): (impl Fn() -> A, impl Fn(A)),
+    (make_rival, rival): (impl Fn() -> B, impl Fn(B)),
+) {
+    let (mut our_times, mut rival_times) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let input = make_ours();
+        our_times.push(timed(|| ours(input)).1);
+        let input = make_rival();
+        rival_times.push(timed(|| rival(input)).1);
+    }
+    let per = |times| median(times).as_nanos() as f64 / work as f64;
+    let (ours, rival) = (per(our_times), per(rival_times));
     table::row(&[
         &id,
         &format_args!("{ours:.0} ns"),
@@ -121,180 +146,206 @@ fn report(id: &str, work: usize, times: &[Duration]) {
 }
 
 fn main() {
-    let pods = pods();
-    let mut rng = fastrand::Rng::with_seed(7);
-    let events: Vec<Arc<Pod>> = (0..EVENTS)
-        .map(|_| Arc::clone(&pods[rng.usize(..KEYS)]))
-        .collect();
-    table::head(&["case", "ours", "Go-shaped", "ratio"]);
-    steady(&events);
-    through_a_lock(&events);
-    backlog(&events);
-    replace(&pods);
-    memory(&events);
+    table::head(&["case, per event", "ours", "Go-shaped", "ratio"]);
+    steady();
+    through_a_lock();
+    backlog();
+    replace();
+    memory();
 }
 
-/// One in, one out.
-fn steady(events: &[Arc<Pod>]) {
-    let mut ours = || {
-        let mut fifo = DeltaFifo::new(config(Discipline::Compressed));
-        for pod in events {
-            drop(fifo.push(updated(pod)));
+/// One in, one out, behind a backlog of `behind`.
+fn add_pop_ours(deltas: impl Iterator<Item = Delta<Pod>>, behind: usize) {
+    let mut fifo = DeltaFifo::new(config(Discipline::Compressed));
+    for (index, delta) in deltas.enumerate() {
+        drop(fifo.push(delta));
+        if index >= behind {
             black_box(fifo.pop(1));
         }
-    };
-    let mut rival = || {
-        let mut fifo = GoShaped::default();
-        for pod in events {
-            fifo.add(pod);
+    }
+}
+
+fn add_pop_rival(events: Vec<Arc<Pod>>, behind: usize) {
+    let mut fifo = GoShaped::default();
+    for (index, pod) in events.into_iter().enumerate() {
+        fifo.add(&pod);
+        if index >= behind {
             black_box(fifo.pop());
         }
-    };
-    report(
-        "deltafifo/add_pop/1",
-        EVENTS,
-        &side_by_side(ROUNDS, &mut [&mut ours, &mut rival]),
-    );
+    }
+}
 
-    // With a hundred thousand keys waiting, as after a stall.
-    let mut ours = || {
-        let mut fifo = DeltaFifo::new(config(Discipline::Compressed));
-        for (index, pod) in events.iter().enumerate() {
-            drop(fifo.push(updated(pod)));
-            if index > EVENTS / 4 {
-                black_box(fifo.pop(1));
-            }
-        }
-    };
-    let mut rival = || {
-        let mut fifo = GoShaped::default();
-        for (index, pod) in events.iter().enumerate() {
-            fifo.add(pod);
-            if index > EVENTS / 4 {
-                black_box(fifo.pop());
-            }
-        }
-    };
-    report(
-        "deltafifo/add_pop/100000 waiting",
+fn steady() {
+    for (behind, id) in [
+        (0, "deltafifo/add_pop/1"),
+        (EVENTS / 4, "deltafifo/add_pop/45000 waiting"),
+    ] {
+        compare(
+            id,
+            EVENTS,
+            (deltas, |deltas| add_pop_ours(deltas.into_iter(), behind)),
+            (events, |events| add_pop_rival(events, behind)),
+        );
+    }
+    compare(
+        "deltafifo/add_pop with key/1",
         EVENTS,
-        &side_by_side(ROUNDS, &mut [&mut ours, &mut rival]),
+        (events, |events| add_pop_ours(events.into_iter().map(updated), 0)),
+        (events, |events| add_pop_rival(events, 0)),
     );
 }
 
-/// The same through both ends, a thousand at a time, against the rival under a mutex.
-fn through_a_lock(events: &[Arc<Pod>]) {
-    let mut ours = || {
-        let (producer, mut consumer) = channel(config(Discipline::Compressed));
-        for batch in events.chunks(1000) {
-            for pod in batch {
-                let _ = producer.try_push(updated(pod));
-            }
-            let _ = black_box(consumer.try_pop_batch(usize::MAX));
-        }
-    };
-    let mut rival = || {
-        let fifo = Mutex::new(GoShaped::default());
-        let lock = || fifo.lock().expect("nobody panics");
-        for batch in events.chunks(1000) {
-            for pod in batch {
-                lock().add(pod);
-            }
-            while let Some(deltas) = lock().pop() {
-                black_box(deltas);
-            }
-        }
-    };
-    report(
-        "deltafifo/channel/1000",
+/// The same through both ends, a hundred at a time, against the rival under a mutex.
+fn through_a_lock() {
+    compare(
+        "deltafifo/channel/100",
         EVENTS,
-        &side_by_side(ROUNDS, &mut [&mut ours, &mut rival]),
+        (deltas, |deltas| {
+            let (producer, mut consumer) = channel(config(Discipline::Compressed));
+            for (index, delta) in deltas.into_iter().enumerate() {
+                let _ = producer.try_push(delta);
+                if index % 100 == 99 {
+                    let _ = black_box(consumer.try_pop_batch(usize::MAX));
+                }
+            }
+        }),
+        (events, |events| {
+            let fifo = Mutex::new(GoShaped::default());
+            let lock = || fifo.lock().expect("nobody panics");
+            for (index, pod) in events.into_iter().enumerate() {
+                lock().add(&pod);
+                if index % 100 == 99 {
+                    while let Some(deltas) = lock().pop() {
+                        black_box(deltas);
+                    }
+                }
+            }
+        }),
     );
 }
 
-/// A million updates of a hundred thousand keys, then everything out.
-fn backlog(events: &[Arc<Pod>]) {
-    let mut ours = || {
-        let mut fifo = DeltaFifo::new(config(Discipline::Compressed));
-        for pod in events {
-            drop(fifo.push(updated(pod)));
-        }
-        black_box(fifo.pop(usize::MAX));
-    };
-    let mut ordered = || {
-        let mut fifo = DeltaFifo::new(config(Discipline::Ordered));
-        for pod in events {
-            drop(fifo.push(updated(pod)));
-        }
-        black_box(fifo.pop(usize::MAX));
-    };
-    let mut rival = || {
-        let mut fifo = GoShaped::default();
-        for pod in events {
-            fifo.add(pod);
-        }
-        while let Some(deltas) = fifo.pop() {
-            black_box(deltas);
-        }
-    };
-    let times = side_by_side(ROUNDS, &mut [&mut ours, &mut rival, &mut ordered]);
-    report("deltafifo/backlog/1000000", EVENTS, &times);
-    report("deltafifo/backlog ordered/1000000", EVENTS, &[times[2], times[1]]);
+/// Half a million updates of fifty thousand keys, then everything out.
+fn backlog() {
+    for (discipline, id) in [
+        (Discipline::Compressed, "deltafifo/backlog/500000"),
+        (Discipline::Ordered, "deltafifo/backlog ordered/500000"),
+    ] {
+        compare(
+            id,
+            EVENTS,
+            (deltas, |deltas| {
+                let mut fifo = DeltaFifo::new(config(discipline));
+                for delta in deltas {
+                    drop(fifo.push(delta));
+                }
+                black_box(fifo.pop(usize::MAX));
+            }),
+            (events, |events| {
+                let mut fifo = GoShaped::default();
+                for pod in events {
+                    fifo.add(&pod);
+                }
+                while let Some(deltas) = fifo.pop() {
+                    black_box(deltas);
+                }
+            }),
+        );
+    }
 }
 
 /// A list of all keys while half of them wait.
-fn replace(pods: &[Arc<Pod>]) {
-    let mut ours = || {
-        let mut fifo = DeltaFifo::new(config(Discipline::Compressed));
-        for pod in &pods[..KEYS / 2] {
-            drop(fifo.push(updated(pod)));
-        }
+fn replace() {
+    let list = || (0..KEYS).map(|index| pod(index, EVENTS)).collect::<Vec<_>>();
+    let half = || (0..KEYS / 2).map(|index| pod(index, index)).collect::<Vec<_>>();
+    let entries = |pods: Vec<Arc<Pod>>| {
         let entries = pods
-            .iter()
-            .map(|pod| Entry::new(Arc::clone(pod)).expect("it has a name"));
-        drop(fifo.push(Delta::Replaced(Replacement::new(entries.collect(), "9".into()))));
-        black_box(fifo.pop(usize::MAX));
+            .into_iter()
+            .map(|pod| Entry::new(pod).expect("it has a name"));
+        entries.collect::<Vec<_>>()
     };
-    let mut rival = || {
-        let mut fifo = GoShaped::default();
-        for pod in &pods[..KEYS / 2] {
-            fifo.add(pod);
-        }
-        fifo.replace(pods);
-        while let Some(deltas) = fifo.pop() {
-            black_box(deltas);
-        }
-    };
-    report(
-        "deltafifo/replace/100000",
+    compare(
+        "deltafifo/replace/50000",
         KEYS,
-        &side_by_side(ROUNDS, &mut [&mut ours, &mut rival]),
+        (
+            || {
+                (
+                    half().into_iter().map(updated).collect::<Vec<_>>(),
+                    entries(list()),
+                )
+            },
+            |(waiting, entries)| {
+                let mut fifo = DeltaFifo::new(config(Discipline::Compressed));
+                for delta in waiting {
+                    drop(fifo.push(delta));
+                }
+                drop(fifo.push(Delta::Replaced(Replacement::new(entries, "9".into()))));
+                black_box(fifo.pop(usize::MAX));
+            },
+        ),
+        (
+            || (half(), list()),
+            |(waiting, list)| {
+                let mut fifo = GoShaped::default();
+                for pod in &waiting {
+                    fifo.add(pod);
+                }
+                fifo.replace(&list);
+                while let Some(deltas) = fifo.pop() {
+                    black_box(deltas);
+                }
+            },
+        ),
     );
 }
 
-/// Bytes per waiting key after a million updates, objects aside.
-fn memory(events: &[Arc<Pod>]) {
+/// Bytes per waiting key after the backlog, objects included: superseded ones are let go.
+fn memory() {
     let (fifo, ours) = heap_of(HEAP, || {
         let mut fifo = DeltaFifo::new(config(Discipline::Compressed));
-        for pod in events {
+        for pod in Events::default() {
             drop(fifo.push(updated(pod)));
         }
         fifo
     });
     let keys = fifo.len();
     drop(fifo);
-    let (rival_fifo, rival) = heap_of(HEAP, || {
+    let (fifo, rival) = heap_of(HEAP, || {
         let mut fifo = GoShaped::default();
-        for pod in events {
-            fifo.add(pod);
+        for pod in Events::default() {
+            fifo.add(&pod);
         }
         fifo
     });
-    drop(rival_fifo);
+    drop(fifo);
+    let object = heap_of(HEAP, || pod(1, 1)).1.live;
     table::row(&[
-        &"deltafifo/bytes per key/1000000 updates of 100000 keys",
+        &format_args!("deltafifo/bytes per key/{EVENTS} updates of {keys} keys, objects of {object} bytes"),
         &(ours.live / keys),
         &(rival.live / keys),
         &format_args!("{:.1}×", rival.live as f64 / ours.live as f64),
     ]);
+}
+
+/// The same updates, made one by one.
+struct Events {
+    rng: fastrand::Rng,
+    version: usize,
+}
+
+impl Default for Events {
+    fn default() -> Self {
+        Self {
+            rng: fastrand::Rng::with_seed(7),
+            version: 0,
+        }
+    }
+}
+
+impl Iterator for Events {
+    type Item = Arc<Pod>;
+
+    fn next(&mut self) -> Option<Arc<Pod>> {
+        self.version += 1;
+        (self.version <= EVENTS).then(|| pod(self.rng.usize(..KEYS), self.version))
+    }
 }

@@ -7,10 +7,11 @@ mod replace;
 
 use std::{fmt, mem, sync::Arc};
 
+use foldhash::quality::RandomState;
 use informer_store::{Batch, Delta, Object, ObjectKey, Replacement, ResourceVersion, ResyncPart};
 
 use self::{
-    line::{Item, Line, Node, Verb},
+    line::{Item, Line, Mark, Node, Verb},
     merge::{Merged, merge},
 };
 use crate::{Config, Discipline, KnownObjects, Stats, WhenFull};
@@ -27,7 +28,7 @@ use crate::{Config, Discipline, KnownObjects, Stats, WhenFull};
 /// void everything that came before it.
 ///
 /// # Memory
-/// About 80 bytes a waiting delta besides the object, at most [`Config::capacity`] of them, and at most one
+/// About 100 bytes a waiting delta besides the object, at most [`Config::capacity`] of them, and at most one
 /// replacement.
 ///
 /// # Examples
@@ -59,7 +60,7 @@ pub struct DeltaFifo<K> {
     config: Config,
     line: Line<K>,
     replaced: Option<Replacement<K>>,
-    bookmark: Option<Mark>,
+    bookmark: Option<Reached>,
     resync: Vec<ResyncPart>,
     /// The number of the newest resync part.
     resync_at: u64,
@@ -70,6 +71,7 @@ pub struct DeltaFifo<K> {
     /// The newest delta of the first replacement, until that has been handed out whole.
     initial: Initial,
     known: Option<Known<K>>,
+    hasher: RandomState,
     stats: Stats,
 }
 
@@ -104,7 +106,7 @@ enum SpentInner<K> {
 type KeyMap<Q, V> = hashbrown::HashMap<Q, V, foldhash::fast::RandomState>;
 
 /// A version that is reached once everything before `number` has been handed out.
-struct Mark {
+struct Reached {
     number: u64,
     version: ResourceVersion,
     /// Whether it may be older than what was reached before.
@@ -160,6 +162,7 @@ impl<K: Object> DeltaFifo<K> {
             cut: (0, ResourceVersion::UNSET),
             initial: Initial::Missing,
             known,
+            hasher: RandomState::default(),
             stats: Stats::default(),
         }
     }
@@ -272,9 +275,15 @@ impl<K: Object> DeltaFifo<K> {
         };
         let number = self.number + 1;
         let mut item = item;
+        // The object has just been decoded, so that looking at it costs little now.
+        let mark = if self.line.grouped() {
+            Mark::of(&item, &self.hasher)
+        } else {
+            Mark::default()
+        };
         if let Some(head) = head {
             let latest = self.config.discipline == Discipline::Latest;
-            match merge(self.line.tail_mut(head), item, number, latest) {
+            match merge(self.line.tail_mut(head), item, mark, number, latest) {
                 Merged::Into(spent) => {
                     self.number = number;
                     self.stats.added += 1;
@@ -285,9 +294,9 @@ impl<K: Object> DeltaFifo<K> {
             }
         }
         if self.line.len() >= capacity {
-            return Err(Full(Node::detached(key, item).into_delta()));
+            return Err(Full(Node::new(key, item, number, mark).into_delta()));
         }
-        self.line.append_to(head, key, item, number);
+        self.line.append(head, Node::new(key, item, number, mark));
         self.number = number;
         self.stats.added += 1;
         self.stats.depth = self.line.len();
@@ -316,7 +325,7 @@ impl<K: Object> DeltaFifo<K> {
     fn mark(&mut self, version: ResourceVersion, rewound: bool) {
         self.number += 1;
         let rewound = rewound || self.bookmark.as_ref().is_some_and(|mark| mark.rewound);
-        self.bookmark = Some(Mark {
+        self.bookmark = Some(Reached {
             number: self.number,
             version,
             rewound,
@@ -373,7 +382,7 @@ impl<K: Object> DeltaFifo<K> {
         set(self.cut.1.clone())
     }
 
-    fn reach(&mut self, mark: Mark) -> Option<ResourceVersion> {
+    fn reach(&mut self, mark: Reached) -> Option<ResourceVersion> {
         if mark.rewound && mark.number > self.cut.0 {
             self.cut.1 = mark.version;
         } else {
@@ -394,7 +403,7 @@ impl<K: Object> DeltaFifo<K> {
         self.line.drain(|node| nodes.push(node));
         self.line.set_grouped(true);
         for node in nodes {
-            self.stats.coalesced += u64::from(self.line.regroup(node));
+            self.stats.coalesced += u64::from(self.line.regroup(node, &self.hasher));
         }
         self.stats.step_downs += 1;
         self.stats.depth = self.line.len();

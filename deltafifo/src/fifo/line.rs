@@ -1,8 +1,9 @@
 //! The line of waiting deltas: a slab of nodes linked in order, with a table from key to node where deltas are
 //! grouped per key.
 
-use std::{mem, sync::Arc};
+use std::{hash::BuildHasher as _, mem, sync::Arc};
 
+use foldhash::quality::RandomState;
 use hashbrown::HashTable;
 use informer_store::{Cause, Delta, Entry, Object, ObjectKey, Tombstone};
 use slab::Slab;
@@ -16,6 +17,8 @@ pub(super) struct Node<K> {
     pub(super) first: u64,
     /// The number of the newest delta merged into this one.
     pub(super) last: u64,
+    /// What merging needs to know of the object, so that one that may have left the caches is not looked at.
+    pub(super) mark: Mark,
     /// The next in line; only meaningful for the head of a group.
     next: u32,
     /// The next delta of the same key.
@@ -65,25 +68,9 @@ impl<K> Line<K> {
     }
 
     /// Puts a delta at the end: of the group `head` if its key waits already, else of the line.
-    pub(super) fn append_to(&mut self, head: Option<u32>, key: ObjectKey, item: Item<K>, number: u64) {
-        self.append_aged(head, key, item, number, number);
-    }
-
-    /// The same for a delta that stands for all from `first` to `last`.
-    pub(super) fn append_aged(
-        &mut self,
-        head: Option<u32>,
-        key: ObjectKey,
-        item: Item<K>,
-        first: u64,
-        last: u64,
-    ) {
-        let hash = key.precomputed_hash();
-        let node = Node {
-            first,
-            last,
-            ..Node::detached(key, item)
-        };
+    pub(super) fn append(&mut self, head: Option<u32>, mut node: Node<K>) {
+        (node.next, node.more, node.tail) = (NIL, NIL, NIL);
+        let hash = node.key.precomputed_hash();
         let index = u32::try_from(self.nodes.insert(node)).expect("fewer than 2^32 deltas wait");
         if let Some(head) = head {
             let tail = mem::replace(&mut self.at_mut(head).tail, index);
@@ -233,12 +220,13 @@ impl<K> Line<K> {
 
 impl<K> Node<K> {
     /// A node that is in no line.
-    pub(super) fn detached(key: ObjectKey, item: Item<K>) -> Self {
+    pub(super) fn new(key: ObjectKey, item: Item<K>, number: u64, mark: Mark) -> Self {
         Self {
             key,
             item,
-            first: 0,
-            last: 0,
+            first: number,
+            last: number,
+            mark,
             next: NIL,
             more: NIL,
             tail: NIL,
@@ -260,12 +248,30 @@ impl<K> Node<K> {
     }
 }
 
-impl<K: Object> Item<K> {
-    pub(super) fn uid(&self) -> Option<&str> {
-        match self {
-            Self::Live { object, .. } => object.uid(),
-            Self::Dead(tombstone) => tombstone.uid.as_deref(),
+/// The uid and version of a delta's object, as numbers.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Mark {
+    /// A seeded hash of the uid: two uids are taken for the same by accident once in 2^64 times.
+    pub(super) uid: u64,
+    /// 0 for a version that is not a number, which is compared with nothing.
+    pub(super) version: u64,
+}
+
+impl Mark {
+    pub(super) fn of<K: Object>(item: &Item<K>, hasher: &RandomState) -> Self {
+        let Item::Live { object, .. } = item else {
+            // A deletion is never merged with what has a uid.
+            return Self::default();
+        };
+        Self {
+            uid: hasher.hash_one(object.uid()),
+            version: object.version().as_u64().unwrap_or(0),
         }
+    }
+
+    /// Whether it says less than `other`, of the same object, already did.
+    pub(super) fn is_older_than(self, other: Self) -> bool {
+        self.version != 0 && self.version < other.version
     }
 }
 

@@ -1,10 +1,11 @@
 //! How two deltas of one key become one.
 
-use std::{cmp::Ordering, mem, sync::Arc};
+use std::{mem, sync::Arc};
 
+use foldhash::quality::RandomState;
 use informer_store::{Cause, Object, Tombstone};
 
-use super::line::{Item, Line, Node, Verb};
+use super::line::{Item, Line, Mark, Node, Verb};
 
 pub(super) enum Merged<K> {
     /// The waiting delta now says both; what is no longer needed.
@@ -14,8 +15,14 @@ pub(super) enum Merged<K> {
 }
 
 /// Merges `item`, the newer, into the waiting `node`, if no life of an object gets lost by it; with `latest`, always.
-pub(super) fn merge<K: Object>(node: &mut Node<K>, item: Item<K>, number: u64, latest: bool) -> Merged<K> {
-    let same_uid = node.item.uid() == item.uid();
+pub(super) fn merge<K>(
+    node: &mut Node<K>,
+    item: Item<K>,
+    mark: Mark,
+    number: u64,
+    latest: bool,
+) -> Merged<K> {
+    let same_uid = node.mark.uid == mark.uid;
     let spent = match (&mut node.item, item) {
         // What waits is delivered anyway.
         (Item::Live { .. }, item) if item.is_sync() => return Merged::Into(item),
@@ -27,7 +34,7 @@ pub(super) fn merge<K: Object>(node: &mut Node<K>, item: Item<K>, number: u64, l
                 object: newer,
             },
         ) if same_uid || latest => {
-            if same_uid && newer.version().partial_cmp(&object.version()) == Some(Ordering::Less) {
+            if same_uid && mark.is_older_than(node.mark) {
                 // A duplicate from the past: a store would pass it over too.
                 return Merged::Into(Item::live(newer_verb, newer_cause, newer));
             }
@@ -53,6 +60,7 @@ pub(super) fn merge<K: Object>(node: &mut Node<K>, item: Item<K>, number: u64, l
         (_, item) => return Merged::Apart(item),
     };
     node.last = number;
+    node.mark = mark;
     Merged::Into(spent)
 }
 
@@ -88,17 +96,16 @@ impl<K> Item<K> {
 
 impl<K: Object> Line<K> {
     /// Puts a delta that waited already behind those of its key; whether it merged.
-    pub(super) fn regroup(&mut self, node: Node<K>) -> bool {
+    pub(super) fn regroup(&mut self, mut node: Node<K>, hasher: &RandomState) -> bool {
+        node.mark = Mark::of(&node.item, hasher);
         let head = self.find(&node.key);
-        let (first, last) = (node.first, node.last);
-        let mut item = node.item;
         if let Some(head) = head {
-            match merge(self.tail_mut(head), item, last, false) {
+            match merge(self.tail_mut(head), node.item, node.mark, node.last, false) {
                 Merged::Into(_) => return true,
-                Merged::Apart(apart) => item = apart,
+                Merged::Apart(apart) => node.item = apart,
             }
         }
-        self.append_aged(head, node.key, item, first, last);
+        self.append(head, node);
         false
     }
 }
