@@ -9,6 +9,7 @@ use std::{
 };
 
 use foldhash::quality::RandomState;
+use smallvec::SmallVec;
 
 /// One hasher for the whole process: a key is hashed once, when it is made, and carries the result along.
 /// Seeded at random, since names are chosen by whoever may create objects.
@@ -63,10 +64,12 @@ impl ObjectKey {
     #[must_use]
     #[track_caller]
     pub fn namespaced(namespace: &str, name: &str) -> Self {
-        let mut text = String::with_capacity(namespace.len() + 1 + name.len());
-        text.push_str(namespace);
-        text.push('/');
-        text.push_str(name);
+        // Put together on the stack: a key costs one allocation, its own.
+        let mut text = SmallVec::<[u8; 128]>::with_capacity(namespace.len() + 1 + name.len());
+        text.extend_from_slice(namespace.as_bytes());
+        text.push(b'/');
+        text.extend_from_slice(name.as_bytes());
+        let text = str::from_utf8(&text).expect("two texts and a slash are a text");
         let split = u32::try_from(namespace.len())
             .ok()
             .filter(|split| *split != CLUSTER);
