@@ -18,7 +18,10 @@ use informer::{
     controller::{Action, Context, Controller, reconcile_fn, trigger},
     store::{Batch, Cache, Cause, Change, Delta, Entry, Object as _, Replacement},
 };
-use informer_benches::{cpu::side_by_side, table};
+use informer_benches::{
+    cpu::{median, timed},
+    table,
+};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube_runtime::{
     applier,
@@ -29,7 +32,7 @@ use kube_runtime::{
 use tokio::{runtime::Runtime, sync::Notify};
 
 const OBJECTS: usize = 16_000;
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 15;
 
 #[derive(Clone, Copy, Debug)]
 enum Work {
@@ -65,18 +68,28 @@ fn runtime() -> Runtime {
     runtime.expect("a runtime can be had")
 }
 
-fn ours(runtime: &Runtime, cache: &Cache<ConfigMap>, objects: &[Arc<ConfigMap>], work: Work, workers: usize) {
-    let changes: Vec<_> = objects
+fn changes(objects: &[Arc<ConfigMap>]) -> Vec<Change<ConfigMap>> {
+    let key = |object: &Arc<ConfigMap>| object.key().expect("it has a name");
+    objects
         .iter()
-        .map(|object| {
-            Change::added(
-                object.key().expect("it has a name"),
-                Arc::clone(object),
-                false,
-                Cause::Live,
-            )
-        })
-        .collect();
+        .map(|object| Change::added(key(object), Arc::clone(object), false, Cause::Live))
+        .collect()
+}
+
+fn refs(objects: &[Arc<ConfigMap>]) -> Vec<ObjectRef<ConfigMap>> {
+    objects
+        .iter()
+        .map(|object| ObjectRef::from_obj(&**object))
+        .collect()
+}
+
+fn ours(
+    runtime: &Runtime,
+    cache: &Cache<ConfigMap>,
+    changes: Vec<Change<ConfigMap>>,
+    work: Work,
+    workers: usize,
+) {
     let (left, done) = (Arc::new(AtomicUsize::new(OBJECTS)), Arc::new(Notify::new()));
     let (cache, ended) = (cache.clone(), Arc::clone(&done));
     let reconciler = reconcile_fn(move |cx: Context| {
@@ -104,14 +117,10 @@ fn ours(runtime: &Runtime, cache: &Cache<ConfigMap>, objects: &[Arc<ConfigMap>],
 fn kube(
     runtime: &Runtime,
     store: &reflector::Store<ConfigMap>,
-    objects: &[Arc<ConfigMap>],
+    refs: Vec<ObjectRef<ConfigMap>>,
     work: Work,
     workers: u16,
 ) {
-    let refs: Vec<_> = objects
-        .iter()
-        .map(|object| ObjectRef::from_obj(&**object))
-        .collect();
     let applied = applier(
         move |object: Arc<ConfigMap>, _: Arc<()>| {
             Box::pin(async move {
@@ -155,15 +164,15 @@ fn main() {
     table::head(&["case, per reconcile", "ours", "kube-runtime", "ratio"]);
     for work in [Work::Nothing, Work::Yields] {
         for workers in [1_u16, 16, 256] {
-            let times = side_by_side(
-                ROUNDS,
-                &mut [
-                    &mut || ours(&runtime, &cache, &objects, work, usize::from(workers)),
-                    &mut || kube(&runtime, &store, &objects, work, workers),
-                ],
-            );
+            let (mut our_times, mut rival_times) = (Vec::new(), Vec::new());
+            for _ in 0..ROUNDS {
+                let changes = changes(&objects);
+                our_times.push(timed(|| ours(&runtime, &cache, changes, work, usize::from(workers))).1);
+                let refs = refs(&objects);
+                rival_times.push(timed(|| kube(&runtime, &store, refs, work, workers)).1);
+            }
             let per = |time: Duration| time.as_nanos() as f64 / OBJECTS as f64 / 1000.0;
-            let (ours, rival) = (per(times[0]), per(times[1]));
+            let (ours, rival) = (per(median(our_times)), per(median(rival_times)));
             table::row(&[
                 &format_args!("controller/{work:?}/{workers} workers"),
                 &format_args!("{ours:.2} µs"),
