@@ -6,7 +6,10 @@ mod request;
 mod shard;
 mod watch;
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use async_trait::async_trait;
 use http::{HeaderValue, header};
@@ -71,6 +74,9 @@ struct Context<K> {
     limits: Limits,
     namespace: Option<Arc<str>>,
     kind: Arc<str>,
+    /// Where the name of the kind was not given: learned from the first object that can only be of it.
+    learned: Arc<OnceLock<Box<str>>>,
+    plural: Arc<str>,
     api_version: Arc<str>,
     metadata_only: bool,
     require_uid: bool,
@@ -193,6 +199,8 @@ impl<K: Object + DeserializeOwned> ApiListWatch<K> {
                 limits: Limits::default(),
                 namespace: namespace.map(Into::into),
                 kind: R::kind(kind).into(),
+                learned: Arc::default(),
+                plural: R::plural(kind).into(),
                 api_version: R::api_version(kind).into(),
                 metadata_only: R::metadata_api(),
                 require_uid: false,
@@ -484,7 +492,8 @@ impl<K: Object> Context<K> {
         if self.metadata_only {
             return !envelope.kind.is_empty() && envelope.kind != "PartialObjectMetadata";
         }
-        (!envelope.kind.is_empty() && !self.is_of_kind(&envelope.kind))
+        let kind = &*envelope.kind;
+        (!kind.is_empty() && (!self.is_of_kind(kind) || !self.is_like_the_others(kind)))
             || (!envelope.api_version.is_empty() && *envelope.api_version != *self.api_version)
     }
 
@@ -492,10 +501,26 @@ impl<K: Object> Context<K> {
     /// object is refused.
     fn is_of_kind(&self, kind: &str) -> bool {
         if self.kind.is_empty() {
-            !matches!(kind, "Table" | "Status" | "PartialObjectMetadata")
+            !is_no_object(kind)
         } else {
             *kind == *self.kind
         }
+    }
+
+    /// Where the name of the kind is not known: whether `kind` is the one whose plural was asked for, once an object
+    /// of that kind has been seen. Plurals are not always regular; until then nothing is held against a kind.
+    fn is_like_the_others(&self, kind: &str) -> bool {
+        if !self.kind.is_empty() {
+            return true;
+        }
+        if let Some(learned) = self.learned.get() {
+            return **learned == *kind;
+        }
+        if is_regular_plural(kind, &self.plural) {
+            // Whoever was first learned the same.
+            let _ = self.learned.set(kind.into());
+        }
+        true
     }
 
     fn is_elsewhere(&self, envelope: &Envelope<'_>) -> bool {
@@ -517,6 +542,8 @@ impl<K> Clone for Context<K> {
             limits: self.limits,
             namespace: self.namespace.clone(),
             kind: Arc::clone(&self.kind),
+            learned: Arc::clone(&self.learned),
+            plural: Arc::clone(&self.plural),
             api_version: Arc::clone(&self.api_version),
             metadata_only: self.metadata_only,
             require_uid: self.require_uid,
@@ -531,6 +558,24 @@ impl<K> fmt::Debug for ApiListWatch<K> {
             .field("target", &self.target)
             .field("limits", &self.context.limits)
             .finish_non_exhaustive()
+    }
+}
+
+/// Whether this is the kind of what is no object: an answer in another form than was asked for.
+fn is_no_object(kind: &str) -> bool {
+    matches!(kind, "Table" | "Status" | "PartialObjectMetadata")
+}
+
+/// Whether `plural` is how the plural of `kind` is formed as a rule.
+fn is_regular_plural(kind: &str, plural: &str) -> bool {
+    let kind = kind.to_ascii_lowercase();
+    let Some(ending) = plural.strip_prefix(kind.trim_end_matches('y')) else {
+        return false;
+    };
+    if kind.ends_with('y') {
+        matches!(ending, "ies" | "ys")
+    } else {
+        matches!(ending, "" | "s" | "es")
     }
 }
 

@@ -125,6 +125,7 @@ impl Error {
             ("Forbidden", _) | (_, 403) => ErrorKind::Forbidden,
             ("NotFound", _) | (_, 404) => ErrorKind::NotFound,
             (_, 400..=499) => ErrorKind::Invalid,
+            (_, 501) => ErrorKind::Unsupported,
             (_, 500..=599) => ErrorKind::Server,
             _ => ErrorKind::Protocol,
         };

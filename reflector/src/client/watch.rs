@@ -14,6 +14,7 @@ use serde::de::IgnoredAny;
 use super::{
     Context, Read,
     answer::{Answer, Status, garbled, transport},
+    is_no_object,
     list::held_item,
     version_of,
 };
@@ -134,7 +135,17 @@ fn read_line<K: Object>(
     let envelope = Envelope::read(object);
     if context.is_foreign(&envelope) {
         let message = format!("the watch sends {:.64}, not {}", envelope.kind, context.kind);
-        return Err(Error::new(ErrorKind::WrongKind, "watch", message));
+        let error = Error::new(ErrorKind::WrongKind, "watch", message);
+        // One stray object is set apart; anything else means that the whole answer is not what was asked for.
+        let stray = kind != EventType::Bookmark
+            && !is_no_object(&envelope.kind)
+            && envelope.key().is_some()
+            && serde_json::from_slice::<IgnoredAny>(line).is_ok();
+        return if stray {
+            Ok(Event::Poison(context.poison(&envelope, error)))
+        } else {
+            Err(error)
+        };
     }
     if kind == EventType::Bookmark {
         if serde_json::from_slice::<IgnoredAny>(line).is_err() {

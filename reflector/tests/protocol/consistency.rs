@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use informer_reflector::RelistReason;
+use informer_reflector::{ApiListWatch, Reflector, RelistReason};
+use informer_store::Cache;
+use kube_client::core::{ApiResource, DynamicObject};
 
 use crate::support::*;
 
@@ -817,4 +819,55 @@ async fn an_item_without_a_version_is_set_apart() {
     rig.run(5).await;
     assert_eq!(rig.store.contents(), ["a@3"]);
     assert_eq!(rig.reflector.quarantined().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p21_one_stray_object_of_another_kind_is_set_apart_and_the_rest_flows() {
+    let stray = |name: &str, version| object(name, version).replace("ConfigMap", "Secret");
+    let rig = Rig::plain(Server::script(
+        vec![Answer::list("10", &[object("a", 3), stray("s", 4)])],
+        vec![Answer::watch([
+            event("ADDED", &stray("t", 11)),
+            added("b", 12),
+            event("MODIFIED", &stray("t", 13)),
+        ])],
+    ));
+    rig.run(10).await;
+    assert_eq!(rig.store.contents(), ["a@3", "b@12"]);
+    assert_eq!(rig.server.seen().len(), 2);
+    assert_eq!(rig.reflector.resource_version().to_string(), "13");
+    let apart: Vec<_> = rig
+        .reflector
+        .quarantined()
+        .into_iter()
+        .filter_map(|entry| entry.key)
+        .collect();
+    assert_eq!(apart.iter().map(|key| key.name()).collect::<Vec<_>>(), ["s", "t"]);
+}
+
+/// The kind's name is not asked for: it shows in the first object whose plural is what was asked for.
+#[tokio::test(start_paused = true)]
+async fn p21_a_stray_object_is_told_even_where_the_kind_was_given_by_its_plural_alone() {
+    let stray = object("s", 11).replace("ConfigMap", "Secret");
+    let server = Server::script(
+        vec![Answer::list("10", &[object("a", 3)])],
+        vec![Answer::watch([event("ADDED", &stray), added("b", 12)])],
+    );
+    let kind = ApiResource {
+        group: String::new(),
+        version: "v1".into(),
+        api_version: "v1".into(),
+        kind: String::new(),
+        plural: "configmaps".into(),
+    };
+    let cache = Cache::<DynamicObject>::new();
+    let source = ApiListWatch::dynamic(server.client(), &kind).no_streaming_lists();
+    let reflector = Reflector::builder(source, cache.clone()).build();
+    let end = tokio::time::sleep(Duration::from_secs(10));
+    reflector
+        .run(end)
+        .await
+        .expect("nothing a server does ends a run");
+    assert_eq!(cache.len(), 2);
+    assert_eq!(reflector.quarantined().len(), 1);
 }
