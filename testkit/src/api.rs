@@ -209,6 +209,10 @@ fn find_kind(shared: &Shared, resource: &ResourcePath) -> Result<Arc<Kind>, ApiE
     if resource.namespace.is_some() && !kind.namespaced {
         return Err(ApiError::resource_not_found());
     }
+    // And one object of a namespaced kind is found in its namespace alone.
+    if kind.namespaced && resource.namespace.is_none() && resource.name.is_some() {
+        return Err(ApiError::resource_not_found());
+    }
     Ok(Arc::clone(kind))
 }
 

@@ -312,6 +312,12 @@ impl ApiServer {
                     kind.kind
                 )));
             }
+            // A definition is completed and checked like any: what it defines depends on it.
+            if kind.is_crd() && self.get(&kind.resource(), "", &key_of(&object).1).is_none() {
+                self.create(&kind.resource(), object)?;
+                loaded += 1;
+                continue;
+            }
             let mut state = self.shared.lock();
             let uid = write::uid(&mut state.rng);
             let now = self.shared.clock.rfc3339();
@@ -425,7 +431,10 @@ impl ApiServer {
     fn kind(&self, resource: &str) -> Result<Arc<Kind>, ApiError> {
         let state = self.shared.lock();
         let kinds = state.registry.kinds();
-        let found = kinds.iter().find(|kind| kind.resource() == resource);
+        let (plural, group) = resource.split_once('.').unwrap_or((resource, ""));
+        let found = kinds
+            .iter()
+            .find(|kind| kind.plural == plural && kind.group == group);
         let found = found.or_else(|| kinds.iter().find(|kind| kind.plural == resource));
         found.cloned().ok_or_else(ApiError::resource_not_found)
     }

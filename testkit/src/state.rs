@@ -13,7 +13,10 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::{
-    api::{encode::opening, watchers::Watchers},
+    api::{
+        encode::{is_as_stored, opening},
+        watchers::Watchers,
+    },
     background::{Background, Switches},
     clock::{self, Clock},
     crd, faults,
@@ -97,7 +100,7 @@ impl State {
     pub(crate) fn put(&mut self, kind: &Kind, object: Value) -> Arc<Stored> {
         let id = storage_id(kind);
         let (object, fields) = self.to_stored_version(kind, object);
-        let opening = opening(&self.storage_kind(kind));
+        let opening = opening(self.storage_kind(kind).as_deref().unwrap_or(kind));
         self.background.stored(kind, &id, &object);
         let stored = self.storage.put(&id, &opening, object, fields, clock::now());
         self.wake(&id);
@@ -112,7 +115,7 @@ impl State {
     pub(crate) fn remove(&mut self, kind: &Kind, last: Value) -> Option<Arc<Stored>> {
         let id = storage_id(kind);
         let (last, fields) = self.to_stored_version(kind, last);
-        let opening = opening(&self.storage_kind(kind));
+        let opening = opening(self.storage_kind(kind).as_deref().unwrap_or(kind));
         self.background.removed(kind, &id, &last);
         let removed = self.storage.remove(&id, &opening, last, fields, clock::now())?;
         self.wake(&id);
@@ -212,23 +215,18 @@ impl State {
         self.clock.timestamp()
     }
 
-    /// The kind in the version its objects are stored in.
-    pub(crate) fn storage_kind(&self, kind: &Kind) -> Arc<Kind> {
-        let same_table = |other: &&Arc<Kind>| {
-            other.storage == kind.storage
-                && other.version == kind.storage_version
-                && other.resource() == kind.storage
-        };
-        self.registry
-            .kinds()
-            .iter()
-            .find(same_table)
-            .cloned()
-            .unwrap_or_else(|| Arc::new(kind.clone()))
+    /// The kind in the version its objects are stored in; `None` where that is this one.
+    fn storage_kind(&self, kind: &Kind) -> Option<Arc<Kind>> {
+        if is_as_stored(kind) {
+            return None;
+        }
+        let stored = |other: &&Arc<Kind>| other.storage == kind.storage && is_as_stored(other);
+        self.registry.kinds().iter().find(stored).cloned()
     }
 
     fn to_stored_version(&self, kind: &Kind, mut object: Value) -> (Value, BTreeMap<String, String>) {
-        let stored_as = self.storage_kind(kind);
+        let other = self.storage_kind(kind);
+        let stored_as = other.as_deref().unwrap_or(kind);
         object["apiVersion"] = stored_as.api_version().into();
         object["kind"] = stored_as.kind.clone().into();
         let fields = selectable_fields(kind)

@@ -213,3 +213,43 @@ async fn the_same_seed_gives_the_same_bytes() {
         .collect();
     assert_eq!(watch.len(), 3 + 1 + 3, "objects, their end, bookmarks: {watch:?}");
 }
+
+#[test]
+fn handles_go_anywhere() {
+    fn check<T: Send + Sync + Clone + std::fmt::Debug + 'static>() {}
+    check::<ApiServer>();
+    check::<informer_testkit::ApiService>();
+    check::<informer_testkit::Faults>();
+    check::<informer_testkit::Injected>();
+    check::<informer_testkit::Replica>();
+    check::<informer_testkit::Requests>();
+    check::<informer_testkit::Watches>();
+    check::<informer_testkit::Snapshot>();
+}
+
+#[tokio::test(start_paused = true)]
+async fn paths_that_name_nothing_are_refused_as_the_api_server_does() {
+    let server = ApiServer::new();
+    for (method, path, status) in [
+        ("GET", "/api/v1/pods/a", 404),
+        ("GET", "/api/v1/namespaces/default/nodes", 404),
+        ("GET", "/api/v1/namespaces/nosuch/pods", 200),
+        ("POST", "/api/v1/pods", 405),
+        ("DELETE", "/api/v1/pods", 405),
+        ("PUT", "/api/v1/namespaces/default/pods", 405),
+        ("POST", "/api/v1/namespaces/default/pods/a", 405),
+        ("GET", "/api/v1/namespaces/default/pods/a/nosuch", 404),
+        ("GET", "/livez/ping", 200),
+        ("GET", "/livez/nosuch", 404),
+        ("GET", "/metrics", 200),
+        ("GET", "/", 200),
+        ("GET", "/openapi/v2", 404),
+        ("GET", "/_sim/faults", 404),
+    ] {
+        assert_eq!(
+            server.request(method, path, "").await.0,
+            status,
+            "{method} {path}"
+        );
+    }
+}

@@ -246,8 +246,16 @@ pub(crate) fn opening(kind: &Kind) -> Opening {
     Opening::new(&kind.kind, &kind.api_version(), kind.custom)
 }
 
-fn is_as_stored(kind: &Kind) -> bool {
-    kind.version == kind.storage_version && kind.storage == kind.resource()
+/// Whether objects of a kind are stored in the version it serves.
+pub(crate) fn is_as_stored(kind: &Kind) -> bool {
+    // `plural` or `plural.group`, compared without putting the text together: every write asks.
+    let rest = kind.storage.strip_prefix(kind.plural.as_str());
+    let same = match rest {
+        Some("") => kind.group.is_empty(),
+        Some(rest) => rest.strip_prefix('.') == Some(kind.group.as_str()),
+        None => false,
+    };
+    same && kind.version == kind.storage_version
 }
 
 /// A line that carries an error to a watch.
