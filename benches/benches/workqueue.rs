@@ -113,110 +113,102 @@ fn fill_and_drain_go<T: Clone + Eq + Hash>(queue: &GoShaped<T>, keys: &[T]) {
     }
 }
 
+/// A queue that always holds the same keys: get the first, finish it, add it again.
+fn turn<T: Clone + Eq + Hash + 'static>(queue: &WorkQueue<T>, n: usize) {
+    for _ in 0..n {
+        let item = queue.try_next().expect("never empty");
+        let key = item.key().clone();
+        item.done();
+        queue.add(key);
+    }
+}
+
+fn turn_go<T: Clone + Eq + Hash>(queue: &GoShaped<T>, n: usize) {
+    for _ in 0..n {
+        let key = queue.try_get().expect("never empty");
+        queue.done(&key);
+        queue.add(key);
+    }
+}
+
+/// One pair of rows: as client-go without a name (nothing is timed), and with one (three readings of the clock per run).
+fn compare<T: Clone + Eq + Hash + 'static, G: Clone + Eq + Hash>(
+    what: &str,
+    keys: &[T],
+    rival: &str,
+    rival_keys: &[G],
+) {
+    let ours = type_name::<T>();
+    for durations in [false, true] {
+        let queue = WorkQueue::builder().durations(durations).build();
+        let go = if durations {
+            GoShaped::with_metrics()
+        } else {
+            GoShaped::new()
+        };
+        let suffix = if durations { ", timed" } else { "" };
+        let (left, right) = (
+            format!("WorkQueue<{ours}>{suffix}"),
+            format!("Go-shaped, {rival}{suffix}"),
+        );
+        let times = side_by_side(
+            ROUNDS,
+            &mut [&mut || cycle(&queue, keys), &mut || cycle_go(&go, rival_keys)],
+        );
+        report(
+            &format!("add_get_done/{what}/empty"),
+            &left,
+            &right,
+            KEYS,
+            (times[0], times[1]),
+        );
+        let fill = &mut || fill_and_drain(&queue, keys);
+        let times = side_by_side(ROUNDS, &mut [fill, &mut || fill_and_drain_go(&go, rival_keys)]);
+        report(
+            &format!("fill_and_drain/{what}/{KEYS}"),
+            &left,
+            &right,
+            KEYS,
+            (times[0], times[1]),
+        );
+        keys.iter().for_each(|key| _ = queue.add(key.clone()));
+        rival_keys.iter().for_each(|key| go.add(key.clone()));
+        let times = side_by_side(
+            ROUNDS,
+            &mut [&mut || turn(&queue, KEYS), &mut || turn_go(&go, KEYS)],
+        );
+        report(
+            &format!("add_get_done/{what}/{KEYS}"),
+            &left,
+            &right,
+            KEYS,
+            (times[0], times[1]),
+        );
+    }
+}
+
+fn type_name<T>() -> &'static str {
+    std::any::type_name::<T>().rsplit("::").next().unwrap_or_default()
+}
+
 fn add_get_done() {
     let (strings, objects, ints) = (strings(), object_keys(), (0..KEYS as u64).collect::<Vec<_>>());
-    let go_strings = GoShaped::new();
-    let fifo = || Order::Fifo;
-
-    let (queue, go) = (WorkQueue::builder().order(fifo()).build(), GoShaped::new());
-    let times = side_by_side(
-        ROUNDS,
-        &mut [&mut || cycle(&queue, &ints), &mut || cycle_go(&go, &ints)],
-    );
-    report(
-        "add_get_done/int",
-        "WorkQueue<u64>",
-        "Go-shaped, u64",
-        KEYS,
-        (times[0], times[1]),
-    );
-    let times = side_by_side(
-        ROUNDS,
-        &mut [&mut || cycle(&queue, &ints), &mut || {
-            cycle_go(&go_strings, &strings)
-        }],
-    );
-    report(
-        "add_get_done/int",
-        "WorkQueue<u64>",
-        "Go-shaped, strings",
-        KEYS,
-        (times[0], times[1]),
-    );
-
-    let queue = WorkQueue::new();
-    let times = side_by_side(
-        ROUNDS,
-        &mut [&mut || cycle(&queue, &objects), &mut || {
-            cycle_go(&go_strings, &strings)
-        }],
-    );
-    report(
-        "add_get_done/object_key",
-        "WorkQueue<ObjectKey>",
-        "Go-shaped, strings",
-        KEYS,
-        (times[0], times[1]),
-    );
-    let go_objects = GoShaped::new();
-    let times = side_by_side(
-        ROUNDS,
-        &mut [&mut || cycle(&queue, &objects), &mut || {
-            cycle_go(&go_objects, &objects)
-        }],
-    );
-    report(
-        "add_get_done/object_key",
-        "WorkQueue<ObjectKey>",
-        "Go-shaped, ObjectKey",
-        KEYS,
-        (times[0], times[1]),
-    );
-    let queue = WorkQueue::new();
-    let times = side_by_side(
-        ROUNDS,
-        &mut [&mut || cycle(&queue, &strings), &mut || {
-            cycle_go(&go_strings, &strings)
-        }],
-    );
-    report(
-        "add_get_done/string",
-        "WorkQueue<String>",
-        "Go-shaped, strings",
-        KEYS,
-        (times[0], times[1]),
-    );
+    compare("int", &ints, "strings", &strings);
+    compare("object_key", &objects, "strings", &strings);
+    compare("same_key_type", &objects, "ObjectKey", &objects);
 
     let now = Instant::now();
-    let mut core = Core::new(Config::default(), now);
-    let times = side_by_side(
-        ROUNDS,
-        &mut [&mut || cycle_core(&mut core, &objects, now), &mut || {
-            cycle_go(&go_strings, &strings)
-        }],
-    );
+    let (mut core, go) = (Core::new(Config::default(), now), GoShaped::new());
+    let cycle = &mut || cycle_core(&mut core, &objects, now);
+    let times = side_by_side(ROUNDS, &mut [cycle, &mut || cycle_go(&go, &strings)]);
     report(
-        "add_get_done/object_key",
+        "add_get_done/object_key/empty",
         "Core<ObjectKey>",
         "Go-shaped, strings",
         KEYS,
         (times[0], times[1]),
     );
-
     let queue = WorkQueue::new();
-    let times = side_by_side(
-        ROUNDS,
-        &mut [&mut || fill_and_drain(&queue, &objects), &mut || {
-            fill_and_drain_go(&go_strings, &strings)
-        }],
-    );
-    report(
-        "fill_and_drain/object_key",
-        "WorkQueue<ObjectKey>",
-        "Go-shaped, strings",
-        KEYS,
-        (times[0], times[1]),
-    );
     let times = side_by_side(
         3,
         &mut [&mut || fill_and_drain(&queue, &objects), &mut || {
@@ -224,7 +216,7 @@ fn add_get_done() {
         }],
     );
     report(
-        "fill_and_drain/object_key",
+        "fill_and_drain/object_key/100000",
         "WorkQueue<ObjectKey>",
         "kube-runtime scheduler",
         KEYS,
@@ -318,6 +310,12 @@ fn duplicate_add() {
 
 /// A million delays within a second: adding them, and firing them once they are all due.
 fn delays() {
+    // Of one thread, so that the rivals' timers are driven where they are polled.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build();
+    let runtime = runtime.expect("a runtime starts");
+    let _entered = runtime.enter();
     let mut rng = fastrand::Rng::with_seed(1);
     let deadlines: Vec<u64> = (0..DELAYS).map(|_| rng.u64(0..1_000_000_000)).collect();
     let mut cx = std::task::Context::from_waker(noop_waker_ref());
@@ -348,14 +346,16 @@ fn delays() {
             }
             queue
         });
-        wait(Duration::from_millis(1100));
+        wait(Duration::from_millis(1100).saturating_sub(start.elapsed()));
         let (fired, fire) = timed(|| {
-            let mut fired = 0;
-            while let std::task::Poll::Ready(Some(expired)) = queue.poll_expired(&mut cx) {
-                black_box(expired);
-                fired += 1;
-            }
-            fired
+            runtime.block_on(async {
+                let mut fired = 0;
+                while let Some(expired) = std::future::poll_fn(|cx| queue.poll_expired(cx)).await {
+                    black_box(expired);
+                    fired += 1;
+                }
+                fired
+            })
         });
         assert_eq!(fired, DELAYS);
         delay_queue_times.0.push(add);
@@ -398,12 +398,14 @@ fn delays() {
         assert!(pending, "the first deadline lies a second ahead");
         wait(Duration::from_millis(2100).saturating_sub(start.elapsed()));
         let (fired, fire) = timed(|| {
-            let mut fired = 0;
-            while let std::task::Poll::Ready(Some(key)) = scheduler.as_mut().poll_next(&mut cx) {
-                black_box(key);
-                fired += 1;
-            }
-            fired
+            runtime.block_on(async {
+                let mut fired = 0;
+                while fired < DELAYS {
+                    black_box(scheduler.next().await);
+                    fired += 1;
+                }
+                fired
+            })
         });
         assert_eq!(fired, DELAYS);
         scheduler_times.0.push(add);
@@ -452,42 +454,35 @@ fn held_keys() {
         queue.add_many(0..held);
         let leases: Vec<_> = std::iter::from_fn(|| queue.try_next()).collect();
         queue.add_many(0..held);
-        let mut ours = || {
-            for key in 0..GETS as u64 {
-                queue.add(1_000_000 + key);
-                queue.try_next().expect("the cold key").done();
-            }
-        };
         let (sender, receiver) = futures::channel::mpsc::unbounded();
         let mut scheduler = pin!(scheduler(receiver));
         let mut cx = std::task::Context::from_waker(noop_waker_ref());
         let busy: HashSet<u64> = (0..held).collect();
-        let now = Instant::now();
-        for key in 0..held {
-            sender
-                .unbounded_send(ScheduleRequest {
-                    message: key,
-                    run_at: now,
-                })
-                .expect("it is read");
-        }
-        let mut kube = || {
-            for key in 0..GETS as u64 {
-                let request = ScheduleRequest {
-                    message: 1_000_000 + key,
-                    run_at: Instant::now(),
-                };
+        let (mut ours, mut kube) = (Vec::new(), Vec::new());
+        for _ in 0..5 {
+            queue.add_many((0..GETS as u64).map(|key| 1_000_000 + key));
+            let take = || (0..GETS).for_each(|_| queue.try_next().expect("a cold key").done());
+            ours.push(timed(take).1);
+
+            let run_at = Instant::now();
+            for key in (0..held).chain(1_000_000..1_000_000 + GETS as u64) {
+                let request = ScheduleRequest { message: key, run_at };
                 sender.unbounded_send(request).expect("it is read");
-                loop {
-                    let mut free = scheduler.as_mut().hold_unless(|key| !busy.contains(key));
-                    if let std::task::Poll::Ready(Some(key)) = free.poll_next_unpin(&mut cx) {
-                        black_box(key);
-                        break;
-                    }
-                }
             }
-        };
-        let times = side_by_side(3, &mut [&mut ours, &mut kube]);
+            // All are due, and wait because no worker is free; then workers come for the cold ones.
+            for _ in 0..10 {
+                let _ = scheduler.as_mut().hold().poll_next_unpin(&mut cx);
+                wait(Duration::from_millis(5));
+            }
+            let take = || {
+                for _ in 0..GETS {
+                    let mut free = scheduler.as_mut().hold_unless(|key| !busy.contains(key));
+                    assert!(free.poll_next_unpin(&mut cx).is_ready(), "a cold key is pending");
+                }
+            };
+            kube.push(timed(take).1);
+        }
+        let times = [median(ours), median(kube)];
         let name = format!("get_past_held_keys/{held}");
         report(
             &name,
@@ -590,6 +585,8 @@ async fn work_go(queue: Arc<GoShaped<String>>) {
 /// Sixty hot keys that are added again as soon as they run, four workers, a hundred cold keys: how many other keys start
 /// between the add of a cold key and its own start. First come, first served bounds it by the keys ahead: sixty.
 fn fairness() {
+    /// Long enough to wait for.
+    const STARVED: usize = 1_000;
     let worst = AtomicUsize::new(0);
     let queue = WorkQueue::new();
     queue.add_many(0..60u64);
@@ -635,6 +632,9 @@ fn fairness() {
         // Everything is due, and held while all workers are busy: the state in which the order is chosen.
         let mut waited = 0;
         loop {
+            // Late by less than the timer's millisecond, the keys are due and wait for a free worker.
+            let _ = scheduler.as_mut().hold().poll_next_unpin(&mut cx);
+            wait(Duration::from_millis(2));
             let _ = scheduler.as_mut().hold().poll_next_unpin(&mut cx);
             let mut free = scheduler.as_mut().hold_unless(|key| !busy.contains(key));
             let std::task::Poll::Ready(Some(key)) = free.poll_next_unpin(&mut cx) else {
@@ -644,7 +644,7 @@ fn fairness() {
                 break;
             }
             waited += 1;
-            if waited > 100_000 {
+            if waited >= STARVED {
                 break;
             }
             busy.push_back(key);
@@ -657,8 +657,8 @@ fn fairness() {
     }
     let (left, right) = (
         format!("{ours} keys"),
-        if worst > 100_000 {
-            "starved (over 100000 keys)".to_owned()
+        if worst >= STARVED {
+            format!("{STARVED} keys or more")
         } else {
             format!("{worst} keys")
         },

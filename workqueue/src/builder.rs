@@ -75,6 +75,14 @@ impl<T: Clone + Eq + Hash + 'static> Builder<T> {
         self
     }
 
+    /// Whether the queue looks at the clock to measure how long keys wait and run, for the histograms and ages in
+    /// [`Stats`](crate::Stats) and [`KeySnapshot`](crate::KeySnapshot). Reading the clock three times per run is a good
+    /// part of what a run costs. client-go measures only queues that were given a name. Default: `true`.
+    pub fn durations(mut self, on: bool) -> Self {
+        self.config.durations = on;
+        self
+    }
+
     /// How long a key waits after a failure. Default: [`default_controller`].
     pub fn limiter(mut self, limiter: impl RateLimiter<T> + 'static) -> Self {
         self.limiter = Some(Box::new(limiter));

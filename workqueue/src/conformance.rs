@@ -196,7 +196,7 @@ pub async fn many_producers_and_workers_lose_nothing(queue: impl Queue<Key = u32
                 "{} runs twice at a time",
                 *item
             );
-            sleep(Duration::from_micros(200)).await;
+            sleep(Duration::from_millis(3)).await;
             running.borrow_mut().remove(&*item);
             *runs.borrow_mut().entry(*item).or_default() += 1;
             item.done();

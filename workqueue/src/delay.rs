@@ -248,7 +248,15 @@ impl Wheel {
         }))
     }
 
+    /// Whether no timer is armed, not even a forgotten one.
+    #[inline]
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.total == 0
+    }
+
     /// Whether something may be due; cheap enough for every operation of the queue.
+    #[inline]
     #[must_use]
     pub fn may_be_due(&self, now: u64) -> bool {
         self.total != 0 && self.hint.is_none_or(|hint| hint <= now)

@@ -50,7 +50,7 @@ const SHRINK_FLOOR: usize = 1024;
 const SOURCES: usize = 31;
 
 /// Settings of a [`Core`].
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
     /// Which lane is served. Default: [`Order::Lanes`] with the default shares.
@@ -61,6 +61,20 @@ pub struct Config {
     pub debounce: Option<Debounce>,
     /// See [`Builder::min_interval`](crate::Builder::min_interval). Default: off.
     pub min_interval: Option<Duration>,
+    /// See [`Builder::durations`](crate::Builder::durations). Default: on.
+    pub durations: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            order: Order::default(),
+            aging: None,
+            debounce: None,
+            min_interval: None,
+            durations: true,
+        }
+    }
 }
 
 /// An add, in the core's terms.
@@ -129,6 +143,10 @@ pub struct Core<T> {
     delayed: usize,
     /// Most keys at a time since the queue was last empty.
     peak: usize,
+    /// See [`Config::durations`].
+    durations: bool,
+    /// Debounce or aging is set.
+    timed: bool,
     debounce: Option<Debounce>,
     min_interval: u64,
     /// How long starts are remembered.
@@ -164,6 +182,8 @@ impl<T: Clone + Eq + Hash> Core<T> {
             runs: 0,
             delayed: 0,
             peak: 0,
+            durations: config.durations,
+            timed: config.debounce.is_some() || config.aging.is_some(),
             debounce: config.debounce,
             min_interval,
             remember: min_interval,
@@ -209,6 +229,16 @@ impl<T: Clone + Eq + Hash> Core<T> {
 
     pub(crate) fn has_tickets(&self) -> bool {
         !self.freed.is_empty()
+    }
+
+    /// Whether the present time matters to the next operation that brings no delay of its own.
+    pub(crate) fn needs_clock(&self) -> bool {
+        self.durations || self.remember > 0 || self.timed || !self.wheel.is_idle()
+    }
+
+    /// A time for operations to which the present one does not matter.
+    pub(crate) fn epoch(&self) -> Instant {
+        self.epoch
     }
 
     fn nanos(&self, now: Instant) -> u64 {
@@ -408,6 +438,11 @@ impl<T: Clone + Eq + Hash> Core<T> {
     /// A key nobody wants any more: kept while its gate is shut or its minimum interval runs, else freed.
     fn settle(&mut self, index: u32, now: u64) {
         let slot = &self.slots[index as usize];
+        if slot.extra == NONE && self.remember == 0 {
+            self.set_state(index, State::Idle);
+            self.remove(index);
+            return;
+        }
         let gate = self.extras.get(slot.extra as usize).map_or(0, |extra| extra.gate);
         let interval = if slot.started == NEVER {
             0
@@ -430,7 +465,9 @@ impl<T: Clone + Eq + Hash> Core<T> {
 
     fn remove(&mut self, index: u32) {
         self.disarm(index);
-        self.skip_delay(index);
+        if self.slots[index as usize].extra != NONE {
+            self.skip_delay(index);
+        }
         let slot = &mut self.slots[index as usize];
         let (tag, extra, flow, group) = (slot.tag, slot.extra, slot.flow, slot.group);
         (slot.extra, slot.sources, slot.next) = (NONE, 0, self.free);
@@ -483,7 +520,8 @@ impl<T: Clone + Eq + Hash> Core<T> {
         if let Some(slot) = self.slots.get_mut(index as usize) {
             // The rest is as it was left by `remove`.
             self.free = slot.next;
-            (slot.key, slot.tag, slot.flow, slot.group, slot.started) = (Some(key), tag, flow, group, NEVER);
+            (slot.key, slot.tag, slot.flow, slot.group) = (Some(key), tag, flow, group);
+            (slot.started, slot.priority) = (NEVER, Priority::default());
         } else {
             self.slots.push(Slot::new(key, tag, flow, group));
         }

@@ -76,6 +76,15 @@ impl<T: Clone + Eq + Hash> State<T> {
         }
     }
 
+    /// The present time if it matters, see [`Builder::durations`](crate::Builder::durations).
+    pub(crate) fn clock(&self) -> Instant {
+        if self.core.needs_clock() {
+            now()
+        } else {
+            self.core.epoch()
+        }
+    }
+
     pub(crate) fn has_room_for(&self, key: &T) -> bool {
         crate::bounded::fits(&self.core, self.capacity, key)
     }
@@ -193,7 +202,7 @@ impl<T: Clone + Eq + Hash> Shared<T> {
     ) -> Poll<SmallVec<[Taken<T>; 1]>> {
         self.with(|state| {
             loop {
-                let now = now();
+                let now = state.clock();
                 let mut taken = SmallVec::new();
                 while taken.len() < max {
                     let Some(next) = state.core.take(now) else {
@@ -273,7 +282,11 @@ impl<T: Clone + Eq + Hash> Shared<T> {
 
     /// Ends a run.
     pub(crate) fn finish(&self, key: &T, lease: Lease, verdict: Verdict) {
-        let ended = self.with(|state| state.core.finish(lease, verdict, now()));
+        let delays = !matches!(verdict, Verdict::Done | Verdict::Forget);
+        let ended = self.with(|state| {
+            let now = if delays { now() } else { state.clock() };
+            state.core.finish(lease, verdict, now)
+        });
         if ended.is_some_and(|ended| ended.forget) {
             self.forget_in_limiter(key);
         }

@@ -81,14 +81,20 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    pub(crate) fn started(&mut self, queued: u64, now: u64) {
-        self.queue.record(queued);
+    #[inline]
+    pub(crate) fn started(&mut self, queued: u64, now: u64, durations: bool) {
+        if durations {
+            self.queue.record(queued);
+        }
         self.running += 1;
         self.starts += u128::from(now);
     }
 
-    pub(crate) fn finished(&mut self, started: u64, now: u64) {
-        self.work.record(now.saturating_sub(started));
+    #[inline]
+    pub(crate) fn finished(&mut self, started: u64, now: u64, durations: bool) {
+        if durations {
+            self.work.record(now.saturating_sub(started));
+        }
         self.running -= 1;
         self.starts -= u128::from(started);
         self.done += 1;
@@ -97,7 +103,9 @@ impl Counters {
 
 /// The state of a queue at one instant, from [`WorkQueue::stats`](crate::WorkQueue::stats).
 ///
-/// The first eight are what client-go exports as `workqueue_*`, with the same meaning.
+/// With [`Builder::durations`](crate::Builder::durations) off, the histograms are empty and ages zero or absent.
+///
+/// The first seven are what client-go exports as `workqueue_*`, with the same meaning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {

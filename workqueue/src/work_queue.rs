@@ -57,8 +57,9 @@ impl<T: Clone + Eq + Hash + 'static> WorkQueue<T> {
 impl<T: Clone + Eq + Hash> WorkQueue<T> {
     /// Asks for a run of `key`: once for all adds until the run starts, once more if the key is running.
     pub fn add(&self, key: T) -> Added {
-        let request = self.request(&key);
-        self.shared.with(|state| state.core.add(key, request, now()))
+        let class = self.shared.class(&key);
+        self.shared
+            .with(|state| state.core.add_plain(key, class, state.clock()))
     }
 
     /// Asks for a run not before `delay` from now. A key that is ready stays ready; of two delays the earlier counts.
@@ -125,7 +126,7 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
     /// The next key if one is ready.
     #[must_use]
     pub fn try_next(&self) -> Option<InFlight<T>> {
-        let taken = self.shared.with(|state| state.core.take(now()))?;
+        let taken = self.shared.with(|state| state.core.take(state.clock()))?;
         Some(self.lease(taken))
     }
 

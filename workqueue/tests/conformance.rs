@@ -24,6 +24,43 @@ mod strict {
 mod toy {
     informer_workqueue::workqueue_conformance!(queue::Toy::default());
 
+    use futures::FutureExt;
+    use informer_workqueue::conformance;
+    use queue::{Bug, Toy};
+
+    /// Whether a test of the suite fails for a toy with a bug.
+    macro_rules! catches {
+        ($bug:ident, $test:ident) => {
+            let mut toy = Toy::default();
+            toy.bug = Some(Bug::$bug);
+            let outcome = std::panic::AssertUnwindSafe(conformance::$test(toy))
+                .catch_unwind()
+                .await;
+            assert!(outcome.is_err(), "{:?} is not caught", Bug::$bug);
+        };
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_suite_catches_broken_queues() {
+        catches!(
+            ForgetsAddsWhileRunning,
+            a_key_added_while_it_runs_runs_once_more_afterwards
+        );
+        catches!(
+            ForgetsAddsWhileRunning,
+            a_key_added_by_its_own_worker_runs_exactly_twice
+        );
+        catches!(RunsTwice, a_key_added_while_it_runs_runs_once_more_afterwards);
+        catches!(RunsTwice, many_producers_and_workers_lose_nothing);
+        catches!(Early, a_delayed_key_runs_at_its_time);
+        catches!(KeepsSupersededDelays, a_plain_add_supersedes_a_delay);
+        catches!(LaterDelayWins, the_earlier_of_two_delays_counts);
+        catches!(DropIsDone, a_failed_or_dropped_run_comes_back);
+        catches!(CloseWakesNobody, waiters_return_when_the_queue_is_closed);
+        catches!(LastInFirstOut, keys_run_in_the_order_they_were_added);
+        catches!(AddsAfterClose, a_closed_queue_empties_and_wakes_all_waiters);
+    }
+
     /// Two sets and a list, one notification for everything.
     mod queue {
         use std::collections::{BTreeSet, VecDeque};
@@ -35,8 +72,23 @@ mod toy {
         use tokio::sync::Notify;
         use tokio::time::{Instant, sleep_until};
 
+        /// A bug to plant.
+        #[derive(Clone, Copy, Debug, PartialEq)]
+        pub(super) enum Bug {
+            ForgetsAddsWhileRunning,
+            RunsTwice,
+            Early,
+            KeepsSupersededDelays,
+            LaterDelayWins,
+            DropIsDone,
+            CloseWakesNobody,
+            LastInFirstOut,
+            AddsAfterClose,
+        }
+
         #[derive(Clone, Default)]
         pub(super) struct Toy {
+            pub(super) bug: Option<Bug>,
             state: Arc<Mutex<State>>,
             changed: Arc<Notify>,
         }
@@ -48,6 +100,7 @@ mod toy {
             running: BTreeSet<u32>,
             dirty: BTreeSet<u32>,
             closed: bool,
+            bug: Option<Bug>,
         }
 
         pub(super) struct Held {
@@ -58,9 +111,13 @@ mod toy {
 
         impl State {
             fn want(&mut self, key: u32) {
-                self.delayed.retain(|(_, delayed)| *delayed != key);
-                if self.running.contains(&key) {
-                    self.dirty.insert(key);
+                if self.bug != Some(Bug::KeepsSupersededDelays) {
+                    self.delayed.retain(|(_, delayed)| *delayed != key);
+                }
+                if self.running.contains(&key) && self.bug != Some(Bug::RunsTwice) {
+                    if self.bug != Some(Bug::ForgetsAddsWhileRunning) {
+                        self.dirty.insert(key);
+                    }
                 } else if !self.ready.contains(&key) {
                     self.ready.push_back(key);
                 }
@@ -81,7 +138,8 @@ mod toy {
 
             fn add(&self, key: u32) {
                 let mut state = self.state.lock().unwrap();
-                if !state.closed {
+                state.bug = self.bug;
+                if !state.closed || self.bug == Some(Bug::AddsAfterClose) {
                     state.want(key);
                 }
                 self.changed.notify_waiters();
@@ -110,7 +168,13 @@ mod toy {
                     let due = {
                         let mut state = self.state.lock().unwrap();
                         state.fire();
-                        if let Some(key) = state.ready.pop_front() {
+                        let last = self.bug == Some(Bug::LastInFirstOut);
+                        let next = if last {
+                            state.ready.pop_back()
+                        } else {
+                            state.ready.pop_front()
+                        };
+                        if let Some(key) = next {
                             state.running.insert(key);
                             return Some(Held {
                                 queue: self.clone(),
@@ -134,7 +198,9 @@ mod toy {
 
             fn close(&self) {
                 self.state.lock().unwrap().closed = true;
-                self.changed.notify_waiters();
+                if self.bug != Some(Bug::CloseWakesNobody) {
+                    self.changed.notify_waiters();
+                }
             }
 
             fn len(&self) -> usize {
@@ -166,7 +232,7 @@ mod toy {
                 state.running.remove(&self.key);
                 if state.dirty.remove(&self.key) {
                     state.want(self.key);
-                } else if !self.done {
+                } else if !self.done && self.queue.bug != Some(Bug::DropIsDone) {
                     state
                         .delayed
                         .push((Instant::now() + Duration::from_millis(5), self.key));

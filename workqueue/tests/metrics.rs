@@ -238,3 +238,24 @@ fn debug_output_never_shows_other_keys_than_the_one_held() {
     assert!(!format!("{queue:?}").contains("hunter2"));
     assert!(format!("{queue:?}").contains("secrets"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn without_durations_everything_but_times_is_counted_and_delays_are_exact() {
+    let queue = WorkQueue::builder().durations(false).jitter(false).build();
+    queue.add("a");
+    advance(us(100)).await;
+    queue.try_next().unwrap().retry();
+    queue.add_after("b", us(2_000));
+    advance(us(2_000)).await;
+    let b = queue.try_next().unwrap();
+    assert_eq!((*b, queue.len()), ("b", 0));
+    advance(us(3_000)).await;
+    let a = queue.try_next().unwrap();
+    assert_eq!((*a, a.attempt()), ("a", 2));
+    let stats = queue.stats();
+    assert_eq!((stats.adds, stats.running, stats.retries), (3, 2, 2));
+    assert_eq!((stats.queue_duration.count(), stats.unfinished_work), (0, us(0)));
+    a.done();
+    b.done();
+    assert_eq!(queue.stats().keys, 0);
+}

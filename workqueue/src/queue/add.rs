@@ -6,7 +6,11 @@ use tokio::time::Instant;
 use super::slot::{Again, NEVER, NONE, State, tag};
 use super::{Core, Request};
 use crate::options::{Added, Merge};
+use crate::order::{Flow, Group};
 use crate::rate_limit::{Delay, nanos};
+
+/// The flow and the group of a key.
+pub(crate) type Class = (Option<Flow>, Option<Group>);
 
 /// When an add wants its key to run.
 struct Wanted {
@@ -41,6 +45,35 @@ impl<T: Clone + Eq + Hash> Core<T> {
         let added = self.merge(index, &mut request, now);
         self.slots[index as usize].sources |= source;
         added
+    }
+
+    /// [`add`](Self::add) without options.
+    pub(crate) fn add_plain(&mut self, key: T, (flow, group): Class, now: Instant) -> Added {
+        if self.debounce.is_some() || self.remember > 0 {
+            return self.add(
+                key,
+                Request {
+                    flow,
+                    group,
+                    ..Request::default()
+                },
+                now,
+            );
+        }
+        let now = self.nanos(now);
+        self.fire_due(now);
+        if self.closed {
+            return Added::Closed;
+        }
+        let tag = tag(self.hasher.hash_one(&key));
+        match self.find_tagged(&key, tag) {
+            Some(index) => self.merge(index, &mut Request::default(), now),
+            None => {
+                let index = self.insert(key, tag, flow, group);
+                self.want(index, now);
+                Added::New
+            }
+        }
     }
 
     fn merge(&mut self, index: u32, request: &mut Request, now: u64) -> Added {

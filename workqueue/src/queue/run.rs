@@ -100,7 +100,8 @@ impl<T: Clone + Eq + Hash> Core<T> {
         slot.started = now;
         slot.run_priority = slot.priority;
         (slot.prev, slot.next) = (tail, NONE);
-        self.counters.started(now.saturating_sub(slot.since), now);
+        self.counters
+            .started(now.saturating_sub(slot.since), now, self.durations);
         let taken = Taken {
             key,
             lease: Lease {
@@ -133,7 +134,7 @@ impl<T: Clone + Eq + Hash> Core<T> {
             .filter(|slot| slot.run == lease.run)?;
         debug_assert_eq!(slot.state, State::Running, "a valid lease names a running key");
         let (again, flow, group) = (slot.again, slot.flow, slot.group);
-        self.counters.finished(slot.started, now);
+        self.counters.finished(slot.started, now, self.durations);
         self.stop_running(index);
         self.set_state(index, State::Idle);
         self.lines.finish(flow);

@@ -65,9 +65,19 @@ impl<T: Clone + Eq + Hash> Core<T> {
     /// All numbers at once. O(flows + keys with failures): for people and scrapers.
     pub fn stats(&mut self, now: Instant) -> Stats {
         let now = self.settle_to(now);
-        let age = |since: u64| Duration::from_nanos(now.saturating_sub(since));
+        let age = |since: u64| {
+            Duration::from_nanos(if self.durations {
+                now.saturating_sub(since)
+            } else {
+                0
+            })
+        };
         let everything = u128::from(now) * self.counters.running as u128;
-        let unfinished = everything.saturating_sub(self.counters.starts);
+        let unfinished = if self.durations {
+            everything.saturating_sub(self.counters.starts)
+        } else {
+            0
+        };
         let oldest = |priority: Priority| self.lines.oldest(priority.index(), &self.slots).map(age);
         Stats {
             depth: self.depth(),
@@ -136,7 +146,9 @@ impl<T: Clone + Eq + Hash> Core<T> {
             priority: slot.priority,
             retries: self.retries_at(index),
             next_run: next_run.map(|at| self.instant(at)),
-            age: since.map(|since| Duration::from_nanos(now.saturating_sub(since))),
+            age: since
+                .filter(|_| self.durations)
+                .map(|since| Duration::from_nanos(now.saturating_sub(since))),
             parked: gate.map(|extra| (self.instant(extra.gate), extra.gate_reason)),
             sources: self.sources(slot.sources),
         })
