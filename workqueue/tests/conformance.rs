@@ -148,13 +148,21 @@ mod toy {
             fn add_after(&self, key: u32, delay: Duration) {
                 let mut state = self.state.lock().unwrap();
                 if !state.ready.contains(&key) {
+                    let delay = if self.bug == Some(Bug::Early) {
+                        delay / 2
+                    } else {
+                        delay
+                    };
                     state.delayed.push((Instant::now() + delay, key));
                     state.delayed.sort();
-                    let first = state
-                        .delayed
-                        .iter()
-                        .position(|(_, delayed)| *delayed == key)
-                        .unwrap();
+                    let same = |delayed: &(Instant, u32)| delayed.1 == key;
+                    let last = self.bug == Some(Bug::LaterDelayWins);
+                    let first = if last {
+                        state.delayed.iter().rposition(same)
+                    } else {
+                        state.delayed.iter().position(same)
+                    };
+                    let first = first.unwrap();
                     let earliest = state.delayed[first];
                     state.delayed.retain(|(_, delayed)| *delayed != key);
                     state.delayed.push(earliest);
