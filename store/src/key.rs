@@ -166,11 +166,12 @@ impl<'a> KeyRef<'a> {
 
     /// The hash that the equal [`ObjectKey`] carries.
     #[must_use]
+    #[inline]
     pub fn hash(&self) -> u64 {
         let mut hasher = HASHER.build_hasher();
+        // The hasher takes the length of each part in, so the border between the two needs no mark.
         if let Some(namespace) = self.namespace {
             hasher.write(namespace.as_bytes());
-            hasher.write_u8(b'/');
         }
         hasher.write(self.name.as_bytes());
         hasher.finish()
@@ -184,8 +185,18 @@ impl<'a> KeyRef<'a> {
 }
 
 impl PartialEq<ObjectKey> for KeyRef<'_> {
+    #[inline]
     fn eq(&self, other: &ObjectKey) -> bool {
-        self.name == other.name() && self.namespace == other.namespace()
+        // Bytes, since slicing text would look for the borders of characters.
+        let (text, name) = (other.text.as_bytes(), self.name.as_bytes());
+        let Some(namespace) = self.namespace else {
+            return other.split == CLUSTER && text == name;
+        };
+        let split = namespace.len();
+        other.split as usize == split
+            && text.len() == split + 1 + name.len()
+            && text.starts_with(namespace.as_bytes())
+            && text.ends_with(name)
     }
 }
 

@@ -183,19 +183,25 @@ impl<K> State<K> {
 
     #[inline]
     pub(crate) fn find(&self, key: &ObjectKey) -> Option<(u32, &Held<K>)> {
-        let hash = key.precomputed_hash();
-        let slot = *self
-            .table
-            .find(hash, |slot| self.slot(*slot).is_some_and(|held| held.key == *key))?;
-        Some((slot, self.slot(slot)?))
+        let mut found = None;
+        self.table.find(key.precomputed_hash(), |slot| {
+            found = self
+                .slot(*slot)
+                .filter(|held| held.key == *key)
+                .map(|held| (*slot, held));
+            found.is_some()
+        })?;
+        found
     }
 
     #[inline]
     pub(crate) fn find_ref(&self, key: KeyRef<'_>) -> Option<&Held<K>> {
-        let slot = *self.table.find(key.hash(), |slot| {
-            self.slot(*slot).is_some_and(|held| key == held.key)
+        let mut found = None;
+        self.table.find(key.hash(), |slot| {
+            found = self.slot(*slot).filter(|held| key == held.key);
+            found.is_some()
         })?;
-        self.slot(slot)
+        found
     }
 
     /// The slots of objects whose metadata has `key`.

@@ -40,14 +40,23 @@ impl ResourceVersion {
     /// Reads a version; the empty text is [`UNSET`](Self::UNSET).
     #[must_use]
     pub fn new(text: &str) -> Self {
-        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        Self(match text {
-            "" => Repr::Unset,
-            "0" => Repr::Number(0),
-            _ if !digits || text.starts_with('0') => Repr::Opaque(text.into()),
-            _ => text
-                .parse()
-                .map_or_else(|_| Repr::Digits(text.into()), Repr::Number),
+        // In one pass, since every object that arrives is read so.
+        let mut number = Some(0u64);
+        for byte in text.bytes() {
+            let digit = byte.wrapping_sub(b'0');
+            if digit > 9 {
+                return Self(Repr::Opaque(text.into()));
+            }
+            number = number
+                .and_then(|number| number.checked_mul(10))
+                .and_then(|number| number.checked_add(u64::from(digit)));
+        }
+        Self(match (text, number) {
+            ("", _) => Repr::Unset,
+            ("0", _) => Repr::Number(0),
+            _ if text.starts_with('0') => Repr::Opaque(text.into()),
+            (_, Some(number)) => Repr::Number(number),
+            (_, None) => Repr::Digits(text.into()),
         })
     }
 
