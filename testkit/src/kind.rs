@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::schema::Schema;
 
 mod builtin;
+pub(crate) mod event;
 
 pub(crate) use builtin::is_builtin;
 
@@ -249,6 +250,11 @@ impl Kind {
     /// Whether this is a custom resource definition.
     pub(crate) fn is_crd(&self) -> bool {
         self.group == "apiextensions.k8s.io" && self.kind == "CustomResourceDefinition"
+    }
+
+    /// Whether its objects are events in the newer shape, which are stored in the core one.
+    pub(crate) fn is_new_event(&self) -> bool {
+        self.group == "events.k8s.io" && self.kind == "Event" && !self.custom
     }
 
     /// Whether an update without a resource version is taken as it is.

@@ -20,7 +20,7 @@ use crate::{
     background::{Background, Switches},
     clock::{self, Clock},
     crd, faults,
-    kind::{Kind, Registry},
+    kind::{Kind, Registry, event},
     requests::Requests,
     selector::field_value,
     storage::{KindId, Snapshot, Storage, Stored},
@@ -227,11 +227,26 @@ impl State {
     fn to_stored_version(&self, kind: &Kind, mut object: Value) -> (Value, BTreeMap<String, String>) {
         let other = self.storage_kind(kind);
         let stored_as = other.as_deref().unwrap_or(kind);
+        if kind.is_new_event() {
+            object = event::to_core(object);
+        }
         object["apiVersion"] = stored_as.api_version().into();
         object["kind"] = stored_as.kind.clone().into();
-        let fields = selectable_fields(kind)
-            .map(|field| (field.to_owned(), field_value(kind, &object, field).into_owned()))
-            .collect();
+        let mut fields = BTreeMap::new();
+        let mut note = |view: &Kind| {
+            for field in selectable_fields(view) {
+                fields.insert(field.to_owned(), field_value(view, &object, field).into_owned());
+            }
+        };
+        note(kind);
+        if kind.storage == "events" {
+            // The two groups of events name their fields differently.
+            self.registry
+                .kinds()
+                .iter()
+                .filter(|view| view.storage == "events")
+                .for_each(|view| note(view));
+        }
         (object, fields)
     }
 

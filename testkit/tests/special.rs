@@ -206,3 +206,57 @@ async fn a_deprecated_version_warns_and_versions_show_the_same_objects() {
     let (_, group) = send(&server, "GET", "/apis/example.com", json!({})).await;
     assert_eq!(group["preferredVersion"]["version"], "v1");
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_event_shows_in_both_groups_in_the_shape_of_each() {
+    let server = ApiServer::builder().build();
+    let (core, new) = (
+        "/api/v1/namespaces/default/events",
+        "/apis/events.k8s.io/v1/namespaces/default/events",
+    );
+    let about = json!({"kind": "Pod", "name": "p", "namespace": "default"});
+    let made = json!({"metadata": {"name": "a"}, "regarding": about, "note": "hello", "reason": "R", "type": "Normal",
+        "eventTime": "2026-01-01T00:00:00.000000Z", "action": "x", "reportingController": "c/d", "reportingInstance": "i"});
+    let (status, body) = send(&server, "POST", new, made).await;
+    assert_eq!(
+        (status, &body["regarding"], &body["note"]),
+        (201, &about, &json!("hello"))
+    );
+    let (_, body) = send(&server, "GET", &format!("{core}/a"), json!({})).await;
+    assert_eq!(
+        (&body["involvedObject"], &body["message"]),
+        (&about, &json!("hello"))
+    );
+    assert_eq!(
+        (&body["apiVersion"], &body["reportingComponent"]),
+        (&json!("v1"), &json!("c/d"))
+    );
+    let made = json!({"metadata": {"name": "b"}, "involvedObject": about, "message": "again", "reason": "R", "type": "Normal"});
+    send(&server, "POST", core, made).await;
+    for (path, field) in [(core, "involvedObject"), (new, "regarding")] {
+        let (_, list) = send(
+            &server,
+            "GET",
+            &format!("{path}?fieldSelector={field}.name%3Dp"),
+            json!({}),
+        )
+        .await;
+        let items = list["items"].as_array().expect("a list");
+        assert_eq!(items.len(), 2, "{path}");
+        assert!(items.iter().all(|item| item[field] == about), "{list}");
+    }
+    let patch = json!({"note": "changed"}).to_string();
+    let request =
+        http::Request::patch(format!("{new}/b")).header("content-type", "application/merge-patch+json");
+    let request = request
+        .body(informer_testkit::Body::full(patch))
+        .expect("a request");
+    let response = tower::Service::call(&mut server.service(), request)
+        .await
+        .expect("an answer");
+    assert_eq!(response.status(), 200);
+    assert_eq!(
+        server.get("events", "default", "b").expect("there")["message"],
+        "changed"
+    );
+}

@@ -76,10 +76,7 @@ impl Encoder {
     }
 
     fn value(&self, stored: &Stored) -> Value {
-        let mut object = stored.value();
-        object["apiVersion"] = self.kind.api_version().into();
-        object["kind"] = self.kind.kind.clone().into();
-        object
+        super::write::as_served(&self.kind, stored.value())
     }
 
     /// One object as a document of its own.
@@ -87,6 +84,11 @@ impl Encoder {
         let mut out = VecDeque::new();
         self.push_object(stored, &mut out);
         out
+    }
+
+    /// An object whose fields have other names in this kind than in the store.
+    fn converted(&self, stored: &Stored) -> Stored {
+        stored.replaced(&self.value(stored), &self.opening)
     }
 
     fn push_row(&self, view: TableView, stored: &Stored, out: &mut VecDeque<Bytes>) {
@@ -105,6 +107,7 @@ impl Encoder {
                 out.push_back(Bytes::from_static(b"}"));
             }
             _ if self.as_stored => out.push_back(stored.json()),
+            _ if self.kind.is_new_event() => out.push_back(self.converted(stored).json()),
             _ => {
                 out.push_back(self.opening.bytes().clone());
                 out.push_back(stored.body());
@@ -140,7 +143,11 @@ impl Encoder {
         for (at, stored) in items.iter().enumerate() {
             if bare {
                 out.push_back(Bytes::from_static(if at == 0 { b"{" } else { b",{" }));
-                out.push_back(stored.body());
+                if self.kind.is_new_event() {
+                    out.push_back(self.converted(stored).body());
+                } else {
+                    out.push_back(stored.body());
+                }
             } else {
                 if at > 0 {
                     out.push_back(Bytes::from_static(b","));

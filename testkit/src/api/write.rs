@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     body::Body,
-    kind::Kind,
+    kind::{Kind, event},
     patch::{self, Apply, PatchType},
     state::{Shared, State},
     status::{self, ApiError, Cause},
@@ -403,6 +403,9 @@ fn loose(kind: &Kind, object: &Value) -> Stored {
 
 /// A stored object in the version a kind serves.
 pub(crate) fn as_served(kind: &Kind, mut object: Value) -> Value {
+    if kind.is_new_event() {
+        object = event::from_core(object);
+    }
     object["apiVersion"] = kind.api_version().into();
     object["kind"] = kind.kind.clone().into();
     object

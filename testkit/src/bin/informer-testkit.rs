@@ -61,6 +61,9 @@ struct Serve {
     /// Seed of everything random.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
+    /// Give deployments and replica sets pods, which run at once.
+    #[arg(long)]
+    workloads: bool,
     /// Offer fault injection and more over HTTP below /_sim/.
     #[arg(long)]
     sim: bool,
@@ -105,6 +108,8 @@ async fn serve(options: Serve) -> Result<(), Box<dyn Error>> {
         .replicas(options.replicas)
         .bookmark_every(seconds(options.bookmark_every, "--bookmark-every")?)
         .start_time(jiff::Timestamp::now())
+        .managed_fields(true)
+        .workloads(options.workloads)
         .sim(options.sim)
         .build();
     for path in options.crd.iter().chain(&options.load) {
