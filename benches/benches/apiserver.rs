@@ -26,9 +26,18 @@ fn now() -> Instant {
 }
 
 fn main() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
     let runtime = runtime.expect("a runtime");
-    table::head(&["bench", "testkit", "constant bytes", "ratio of times", "testkit CPU / constant CPU"]);
+    table::head(&[
+        "bench",
+        "testkit",
+        "constant bytes",
+        "ratio of times",
+        "testkit CPU / constant CPU",
+    ]);
     list(&runtime);
     watch(&runtime);
 }
@@ -43,7 +52,10 @@ struct Cost {
 fn measured(work: impl FnOnce()) -> Cost {
     let start = now();
     let ((), cpu) = cpu::timed(work);
-    Cost { wall: start.elapsed(), cpu }
+    Cost {
+        wall: start.elapsed(),
+        cpu,
+    }
 }
 
 fn median(costs: &[Cost], of: fn(&Cost) -> Duration) -> f64 {
@@ -69,7 +81,11 @@ fn listen(runtime: &tokio::runtime::Runtime, server: &ApiServer) -> Listener {
 /// Sends a request and reads until `done` says so; returns the bytes read.
 fn fetch(address: SocketAddr, path: &str, mut done: impl FnMut(&[u8], usize) -> bool) -> usize {
     let mut stream = TcpStream::connect(address).expect("a connection");
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n").expect("sent");
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n"
+    )
+    .expect("sent");
     let mut buffer = vec![0; 256 * 1024];
     let mut total = 0;
     loop {
@@ -107,7 +123,9 @@ fn constant(bytes: Arc<Vec<u8>>, connections: usize) -> (SocketAddr, thread::Joi
 fn list(runtime: &tokio::runtime::Runtime) {
     let server = ApiServer::new();
     let mut rng = fastrand::Rng::with_seed(1);
-    server.load((0..PODS).map(|index| generate::pod(index, &mut rng))).expect("loaded");
+    server
+        .load((0..PODS).map(|index| generate::pod(index, &mut rng)))
+        .expect("loaded");
     server.compact();
     let listener = listen(runtime, &server);
     let address = listener.address();
@@ -116,7 +134,9 @@ fn list(runtime: &tokio::runtime::Runtime) {
     let body = Arc::new(vec![b'x'; size]);
     let (mut ours, mut constants) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        ours.push(measured(|| assert_eq!(fetch(address, "/api/v1/pods", never), size)));
+        ours.push(measured(|| {
+            assert_eq!(fetch(address, "/api/v1/pods", never), size)
+        }));
         let (address, handle) = constant(Arc::clone(&body), 1);
         constants.push(measured(|| assert_eq!(fetch(address, "/", never), size)));
         handle.join().expect("served");
@@ -142,7 +162,9 @@ fn watch(runtime: &tokio::runtime::Runtime) {
         let path = format!("/apis/coordination.k8s.io/v1/leases?watch=1&resourceVersion={from}");
         let write = |event: usize| {
             let renew = json!({"spec": {"renewTime": format!("2026-01-01T00:00:01.{event:06}Z")}});
-            server.patch("leases", "default", &format!("lease-{}", event % 100), renew).expect("patched");
+            server
+                .patch("leases", "default", &format!("lease-{}", event % 100), renew)
+                .expect("patched");
         };
         let mut size = 0;
         ours.push(measured(|| {
@@ -166,7 +188,11 @@ fn watch(runtime: &tokio::runtime::Runtime) {
                     thread::yield_now();
                 }
                 writes.push(measured(|| (0..EVENTS).for_each(write)));
-                size = watchers.into_iter().map(|watcher| watcher.join().expect("watched")).sum::<usize>() / WATCHERS;
+                size = watchers
+                    .into_iter()
+                    .map(|watcher| watcher.join().expect("watched"))
+                    .sum::<usize>()
+                    / WATCHERS;
             });
         }));
         runtime.block_on(listener.shutdown());
@@ -181,7 +207,19 @@ fn watch(runtime: &tokio::runtime::Runtime) {
         handle.join().expect("served");
     }
     let deliveries = (EVENTS * WATCHERS) as f64;
-    report("watch/leases/10 (events delivered)", "M/s", deliveries / 1e6, &ours, &constants);
+    report(
+        "watch/leases/10 (events delivered)",
+        "M/s",
+        deliveries / 1e6,
+        &ours,
+        &constants,
+    );
     let alone = median(&writes, |cost| cost.wall);
-    table::row(&[&"of it: writing the events", &format!("{:.3} M/s", EVENTS as f64 / 1e6 / alone), &"", &"", &""]);
+    table::row(&[
+        &"of it: writing the events",
+        &format!("{:.3} M/s", EVENTS as f64 / 1e6 / alone),
+        &"",
+        &"",
+        &"",
+    ]);
 }
