@@ -58,8 +58,7 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
     /// Asks for a run of `key`: once for all adds until the run starts, once more if the key is running.
     pub fn add(&self, key: T) -> Added {
         let class = self.shared.class(&key);
-        self.shared
-            .with(|state| state.core.add_plain(key, class, state.clock()))
+        self.shared.with(|state| state.core.add_plain(key, class, now))
     }
 
     /// Asks for a run not before `delay` from now. A key that is ready stays ready; of two delays the earlier counts.

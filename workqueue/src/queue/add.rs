@@ -5,7 +5,7 @@ use tokio::time::Instant;
 
 use super::slot::{Again, NEVER, NONE, State, tag};
 use super::{Core, Request};
-use crate::options::{Added, Merge};
+use crate::options::{Added, Merge, Priority};
 use crate::order::{Flow, Group};
 use crate::rate_limit::{Delay, nanos};
 
@@ -47,9 +47,9 @@ impl<T: Clone + Eq + Hash> Core<T> {
         added
     }
 
-    /// [`add`](Self::add) without options.
-    pub(crate) fn add_plain(&mut self, key: T, (flow, group): Class, now: Instant) -> Added {
-        if self.debounce.is_some() || self.remember > 0 {
+    /// [`add`](Self::add) without options. The clock is read only where the time matters: not for a key that waits.
+    pub(crate) fn add_plain(&mut self, key: T, (flow, group): Class, now: impl FnOnce() -> Instant) -> Added {
+        if self.timed || self.remember > 0 || !self.wheel.is_idle() {
             return self.add(
                 key,
                 Request {
@@ -57,16 +57,23 @@ impl<T: Clone + Eq + Hash> Core<T> {
                     group,
                     ..Request::default()
                 },
-                now,
+                now(),
             );
         }
-        let now = self.nanos(now);
-        self.fire_due(now);
         if self.closed {
             return Added::Closed;
         }
         let tag = tag(self.hasher.hash_one(&key));
-        match self.find_tagged(&key, tag) {
+        let found = self.find_tagged(&key, tag);
+        if let Some(index) = found {
+            let slot = &self.slots[index as usize];
+            let waits = matches!(slot.state, State::Ready | State::Blocked | State::Parked);
+            if waits && slot.priority <= Priority::Normal {
+                return Added::Merged;
+            }
+        }
+        let now = if self.durations { self.nanos(now()) } else { 0 };
+        match found {
             Some(index) => self.merge(index, &mut Request::default(), now),
             None => {
                 let index = self.insert(key, tag, flow, group);
@@ -146,14 +153,14 @@ impl<T: Clone + Eq + Hash> Core<T> {
     }
 
     /// A ready key goes back to waiting.
-    fn put_off(&mut self, index: u32, priority: crate::Priority, wanted: Wanted, now: u64) {
+    fn put_off(&mut self, index: u32, priority: Priority, wanted: Wanted, now: u64) {
         self.leave_line(index);
         self.slots[index as usize].priority = priority;
         self.order(index, wanted, now);
     }
 
     /// A waiting key gets to the end of a more urgent lane.
-    fn raise(&mut self, index: u32, priority: crate::Priority) {
+    fn raise(&mut self, index: u32, priority: Priority) {
         self.leave_line(index);
         let slot = &mut self.slots[index as usize];
         slot.priority = priority;
@@ -167,7 +174,7 @@ impl<T: Clone + Eq + Hash> Core<T> {
         index: u32,
         wanted: Wanted,
         merge: Merge,
-        priority: crate::Priority,
+        priority: Priority,
         now: u64,
     ) -> Added {
         let slot = &mut self.slots[index as usize];
