@@ -2,7 +2,7 @@
 //!
 //! `--one STAGE --pods N` runs one stage once, for callgrind.
 
-#![allow(missing_docs, reason = "a bench has no users")]
+#![allow(missing_docs, dead_code, reason = "a bench has no users and shares its parts")]
 
 #[path = "reflector/suite.rs"]
 mod suite;

@@ -5,6 +5,8 @@ use std::{error::Error as StdError, fmt, marker::PhantomData, panic::AssertUnwin
 use serde::de::DeserializeOwned;
 
 use crate::wire::prune::{self, Path};
+#[cfg(not(feature = "simd-json"))]
+use crate::wire::reader::Reader;
 
 /// Makes an object out of the JSON of one.
 ///
@@ -49,7 +51,8 @@ impl StdError for DecodeError {
     }
 }
 
-/// Decodes with serde_json, or with simd-json if the feature of that name is on.
+/// Decodes with a reader of our own on top of `serde_json`, or with simd-json if the feature of that name is on. Either
+/// way every array is allocated at its size.
 ///
 /// Leaves out `metadata.managedFields` unless told otherwise: it is a third of a typical object and hardly anybody
 /// reads it. What is left out is never allocated.
@@ -116,9 +119,9 @@ impl<K: DeserializeOwned> Decode<K> for Json<K> {
     fn decode(&self, json: &[u8]) -> Result<K, DecodeError> {
         // One check of the whole text is cheaper than one of every string in it.
         let text = std::str::from_utf8(json).map_err(DecodeError::new)?;
-        let mut reader = serde_json::Deserializer::from_str(text);
-        let object = prune::deserialize(&mut reader, &self.hidden).map_err(mute)?;
-        reader.end().map_err(mute)?;
+        let mut reader = Reader::new(text);
+        let object = prune::deserialize(&mut reader, &self.hidden).map_err(DecodeError::new)?;
+        reader.end().map_err(DecodeError::new)?;
         Ok(object)
     }
 
@@ -136,24 +139,6 @@ impl<K: DeserializeOwned> Decode<K> for Json<K> {
     }
 }
 
-/// A decoder's text may quote what it met; where it stopped says as much without showing it.
-#[cfg(not(feature = "simd-json"))]
-fn mute(error: serde_json::Error) -> DecodeError {
-    use serde_json::error::Category;
-    let what = match error.classify() {
-        Category::Data => "a member has the wrong type, is missing or twice there",
-        Category::Syntax => "the JSON is malformed",
-        Category::Eof => "the JSON is cut off",
-        Category::Io => "the input failed",
-    };
-    let path = missing(&error.to_string());
-    DecodeError::new(format!(
-        "{what}{path} (line {}, column {})",
-        error.line(),
-        error.column()
-    ))
-}
-
 /// A decoder's text may quote what it met.
 #[cfg(feature = "simd-json")]
 fn mute(error: simd_json::Error) -> DecodeError {
@@ -162,6 +147,7 @@ fn mute(error: simd_json::Error) -> DecodeError {
 }
 
 /// Names of fields are the schema's, not the object's: they may be told.
+#[cfg(feature = "simd-json")]
 fn missing(text: &str) -> String {
     ["missing field `", "duplicate field `"]
         .iter()

@@ -11,5 +11,7 @@ pub(crate) mod gunzip;
 pub mod harness;
 pub(crate) mod lines;
 pub(crate) mod prune;
+#[cfg(any(test, fuzzing, not(feature = "simd-json")))]
+pub(crate) mod reader;
 pub(crate) mod scan;
 pub(crate) mod splitter;

@@ -316,17 +316,16 @@ fn runtime() -> tokio::runtime::Runtime {
 
 /// Lists (again and again, if the script says so) and watches with our reflector, until it has `lists` lists and
 /// `events` events behind it.
-fn ours<K: Object>(source: ApiListWatch<K>, lists: u64, events: u64) -> Cache<K> {
+fn ours<K: Object>(source: impl FnOnce() -> ApiListWatch<K>, lists: u64, events: u64) -> Cache<K> {
     let cache = Cache::new();
-    let builder: ReflectorBuilder<K> = Reflector::builder(source, cache.clone());
-    let reflector = builder.streaming_lists(StreamingLists::Off).seed(1).build();
-    let watched = reflector.clone();
     runtime().block_on(async {
+        let builder: ReflectorBuilder<K> = Reflector::builder(source(), cache.clone());
+        let reflector = builder.streaming_lists(StreamingLists::Off).seed(1).build();
         let mut state = reflector.state();
         let done = async {
             loop {
                 let synced = matches!(*state.borrow_and_update(), SyncState::Synced { .. });
-                let stats = watched.stats();
+                let stats = reflector.stats();
                 if synced && stats.lists >= lists && stats.events >= events {
                     break;
                 }
@@ -339,15 +338,15 @@ fn ours<K: Object>(source: ApiListWatch<K>, lists: u64, events: u64) -> Cache<K>
 }
 
 pub(crate) fn ours_full(script: &Script, lists: u64, events: u64) -> Cache<Pod> {
-    ours(ApiListWatch::all(script.client()), lists, events)
+    ours(|| ApiListWatch::all(script.client()), lists, events)
 }
 
 pub(crate) fn ours_metadata(script: &Script) -> Cache<PartialObjectMeta<Pod>> {
-    ours(ApiListWatch::all(script.client()), 1, 0)
+    ours(|| ApiListWatch::all(script.client()), 1, 0)
 }
 
 pub(crate) fn ours_slim(script: &Script) -> Cache<Slim> {
-    ours(ApiListWatch::of::<Pod>(script.client(), None, &()), 1, 0)
+    ours(|| ApiListWatch::of::<Pod>(script.client(), None, &()), 1, 0)
 }
 
 fn kube<K>(script: &Script, strip: bool, lists: usize, events: usize) -> reflector::Store<K>
@@ -361,8 +360,8 @@ where
         + 'static,
 {
     let (store, writer) = reflector::store();
-    let api: Api<K> = Api::all(script.client());
     runtime().block_on(async {
+        let api: Api<K> = Api::all(script.client());
         let events_of = watcher(api, watcher::Config::default());
         let (mut lists, mut events) = (lists, events);
         let enough = |event: &watcher::Event<K>, lists: &mut usize, events: &mut usize| {

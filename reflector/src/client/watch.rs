@@ -35,6 +35,8 @@ pub(super) struct WatchBody<K> {
     lines: Lines,
     /// What is left of a line with several events on it.
     glued: Bytes,
+    /// Whether a first line has come that was no page of HTML.
+    begun: bool,
     done: bool,
 }
 
@@ -46,6 +48,7 @@ impl<K: Object> WatchBody<K> {
             context,
             held,
             glued: Bytes::new(),
+            begun: false,
             done: false,
         }
     }
@@ -56,7 +59,13 @@ impl<K: Object> WatchBody<K> {
         }
         match self.lines.next_line() {
             Ok(None) => None,
+            Ok(Some(line)) if !self.begun && line.first() == Some(&b'<') => Some(Err(Error::new(
+                ErrorKind::Protocol,
+                "watch",
+                "the answer is no stream of events; is a proxy or a login page in the way?",
+            ))),
             Ok(Some(line)) => {
+                self.begun = true;
                 let event = read_line(&self.context, self.held.as_ref(), line);
                 if matches!(event, Ok(Event::Unreadable(_))) && is_several(line) {
                     self.glued = Bytes::copy_from_slice(line);

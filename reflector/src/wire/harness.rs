@@ -12,9 +12,11 @@ use super::{
     envelope::{Envelope, ends_initial_events},
     event,
     lines::{Lines, TooLong},
+    reader::Reader,
     scan::Skipper,
     splitter::{Part, Splitter},
 };
+use k8s_openapi::api::core::v1::ConfigMap;
 
 /// Lines come out the same however the bytes arrive, and no line beyond the cap is ever kept. The first byte says how
 /// many bytes arrive at a time.
@@ -190,6 +192,26 @@ pub fn event(data: &[u8]) {
     }
 }
 
+/// Our reader reads what `serde_json` reads, and refuses what it refuses.
+pub fn reader(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let mut reader = Reader::new(text);
+    let read = serde_json::Value::deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
+    let known = serde_json::from_str::<serde_json::Value>(text);
+    match (read, known) {
+        (Ok(read), Ok(known)) => assert_eq!(read, known),
+        (Err(_), Err(_)) => {}
+        (read, known) => panic!("{:?} where serde_json has {:?}", read.map(drop), known.map(drop)),
+    }
+    let mut reader = Reader::new(text);
+    let read = ConfigMap::deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
+    if let Ok(known) = serde_json::from_str::<ConfigMap>(text) {
+        assert_eq!(read.expect("what serde_json reads can be read"), known);
+    }
+}
+
 type Metadata = kube_client::core::metadata::PartialObjectMeta<kube_client::core::DynamicObject>;
 
 #[cfg(test)]
@@ -257,6 +279,36 @@ mod tests {
     #[test]
     fn envelopes_hold_for_the_corpus_and_its_mutations() {
         check("envelope", envelope, 80);
+    }
+
+    #[test]
+    fn reading_holds_for_the_corpus_and_its_mutations() {
+        check("envelope", reader, 80);
+        check("splitter", reader, 80);
+        check("event", reader, 80);
+    }
+
+    #[test]
+    fn arrays_are_allocated_at_their_size() {
+        let json = r#"{"a":[1,2,3],"b":[],"skip":[[1],[2,[3]]],"c":[[5],[6,7]],"d":[ ]}"#;
+        #[derive(Deserialize)]
+        struct Arrays {
+            a: Vec<u8>,
+            b: Vec<u8>,
+            c: Vec<Vec<u8>>,
+            d: Vec<u8>,
+        }
+        let read = Arrays::deserialize(&mut Reader::new(json)).expect("it is well-formed");
+        assert_eq!(
+            (
+                read.a.capacity(),
+                read.b.capacity(),
+                read.c.capacity(),
+                read.d.capacity()
+            ),
+            (3, 0, 2, 0)
+        );
+        assert_eq!((read.c[0].capacity(), read.c[1].capacity()), (1, 2));
     }
 
     #[test]

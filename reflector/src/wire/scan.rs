@@ -30,7 +30,7 @@ impl Skipper {
     /// Reads on; the number of bytes up to the end of the value once it is there, `None` if it takes more.
     pub(crate) fn feed(&mut self, bytes: &[u8]) -> Option<usize> {
         let mut at = 0;
-        while let Some(&byte) = bytes.get(at) {
+        loop {
             match self.place {
                 Place::String => match string_end(&bytes[at..]) {
                     StringEnd::Quote(end) => {
@@ -39,7 +39,6 @@ impl Skipper {
                             return Some(at);
                         }
                         self.place = Place::Between;
-                        continue;
                     }
                     StringEnd::Escape => {
                         self.place = Place::Escape;
@@ -47,32 +46,74 @@ impl Skipper {
                     }
                     StringEnd::More => return None,
                 },
-                Place::Escape => self.place = Place::String,
+                Place::Escape => {
+                    bytes.get(at)?;
+                    at += 1;
+                    self.place = Place::String;
+                }
                 Place::Scalar => {
-                    if matches!(byte, b',' | b']' | b'}' | b' ' | b'\n' | b'\r' | b'\t') {
+                    let ends = |byte: &u8| matches!(byte, b',' | b']' | b'}' | b' ' | b'\n' | b'\r' | b'\t');
+                    return bytes[at..].iter().position(ends).map(|end| at + end);
+                }
+                Place::Before => match bytes.get(at)? {
+                    b'"' => {
+                        at += 1;
+                        self.place = Place::String;
+                    }
+                    b'{' | b'[' => {
+                        at += 1;
+                        (self.depth, self.deepest) = (1, 1);
+                        self.place = Place::Between;
+                    }
+                    b'}' | b']' => return Some(at + 1),
+                    b' ' | b'\n' | b'\r' | b'\t' => at += 1,
+                    _ => {
+                        at += 1;
+                        self.place = Place::Scalar;
+                    }
+                },
+                Place::Between => {
+                    at = self.between(bytes, at)?;
+                    if self.depth == 0 {
                         return Some(at);
                     }
                 }
-                Place::Before | Place::Between => match byte {
-                    b'"' => self.place = Place::String,
-                    b'{' | b'[' => {
-                        self.depth += 1;
-                        self.deepest = self.deepest.max(self.depth);
-                        self.place = Place::Between;
-                    }
-                    b'}' | b']' => {
-                        self.depth = self.depth.saturating_sub(1);
-                        if self.depth == 0 {
-                            return Some(at + 1);
-                        }
-                    }
-                    b' ' | b'\n' | b'\r' | b'\t' => {}
-                    _ if self.place == Place::Before => self.place = Place::Scalar,
-                    _ => {}
-                },
             }
-            at += 1;
         }
+    }
+
+    /// Goes on inside a container until it ends or a string does not.
+    fn between(&mut self, bytes: &[u8], mut at: usize) -> Option<usize> {
+        let mut depth = self.depth;
+        while let Some(&byte) = bytes.get(at) {
+            at += 1;
+            match byte {
+                b'"' => match string_end(&bytes[at..]) {
+                    StringEnd::Quote(end) => at += end + 1,
+                    end => {
+                        self.depth = depth;
+                        self.place = match end {
+                            StringEnd::Escape => Place::Escape,
+                            _ => Place::String,
+                        };
+                        return None;
+                    }
+                },
+                b'{' | b'[' => {
+                    depth += 1;
+                    self.deepest = self.deepest.max(depth);
+                }
+                b'}' | b']' => {
+                    depth -= 1;
+                    if depth == 0 {
+                        self.depth = 0;
+                        return Some(at);
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.depth = depth;
         None
     }
 
@@ -82,7 +123,7 @@ impl Skipper {
     }
 }
 
-enum StringEnd {
+pub(crate) enum StringEnd {
     /// The closing quote is here.
     Quote(usize),
     /// The bytes end behind a backslash.
@@ -91,9 +132,9 @@ enum StringEnd {
 }
 
 /// Looks for the quote that ends a string whose inside `bytes` begins with.
-fn string_end(bytes: &[u8]) -> StringEnd {
+pub(crate) fn string_end(bytes: &[u8]) -> StringEnd {
     let mut at = 0;
-    while let Some(found) = memchr2(b'"', b'\\', &bytes[at..]) {
+    while let Some(found) = find_stop::<false>(&bytes[at..]) {
         if bytes[at + found] == b'"' {
             return StringEnd::Quote(at + found);
         }
@@ -104,6 +145,61 @@ fn string_end(bytes: &[u8]) -> StringEnd {
     }
     StringEnd::More
 }
+
+/// The first quote or backslash, or control character if `CONTROL`, eight bytes at a time.
+///
+/// Most strings are shorter than it takes to get a vectorised search going; long ones are left to it.
+#[inline]
+pub(crate) fn find_stop<const CONTROL: bool>(bytes: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::MAX / 255;
+    // The lowest high bit left standing marks the first byte that is zero.
+    let zero = |word: u64| word.wrapping_sub(ONES) & !word & (ONES << 7);
+    let mut at = 0;
+    while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+        if !CONTROL && at >= LONG {
+            return memchr2(b'"', b'\\', &bytes[at..]).map(|found| at + found);
+        }
+        let word = u64::from_le_bytes(*word);
+        let mut hit = zero(word ^ (ONES * u64::from(b'"'))) | zero(word ^ (ONES * u64::from(b'\\')));
+        if CONTROL {
+            hit |= word.wrapping_sub(ONES * 0x20) & !word & (ONES << 7);
+        }
+        if hit != 0 {
+            return Some(at + hit.trailing_zeros() as usize / 8);
+        }
+        at += 8;
+    }
+    let stops = |byte: &u8| matches!(byte, b'"' | b'\\') || (CONTROL && *byte < b' ');
+    bytes[at..].iter().position(stops).map(|found| at + found)
+}
+
+/// From here on a string counts as long.
+const LONG: usize = 64;
+
+/// How many elements the array has whose inside `bytes` begins with; `None` if it does not end soon.
+pub(crate) fn count_elements(bytes: &[u8]) -> Option<usize> {
+    let bytes = &bytes[..bytes.len().min(COUNT_MAX)];
+    let mut elements = usize::from(trim_start(bytes).first() != Some(&b']'));
+    let (mut at, mut depth) = (0, 0_u32);
+    while let Some(&byte) = bytes.get(at) {
+        at += 1;
+        match byte {
+            b'"' => match string_end(&bytes[at..]) {
+                StringEnd::Quote(end) => at += end + 1,
+                _ => return None,
+            },
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' if depth == 0 => return Some(elements),
+            b'}' | b']' => depth -= 1,
+            b',' if depth == 0 => elements += 1,
+            _ => {}
+        }
+    }
+    None
+}
+
+/// How far ahead elements are counted: more than any array of a Kubernetes object takes, few enough for bad intent.
+const COUNT_MAX: usize = 64 * 1024;
 
 /// The bytes of `json` from its first byte that is no white space.
 pub(crate) fn trim_start(json: &[u8]) -> &[u8] {

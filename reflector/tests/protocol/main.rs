@@ -3,6 +3,7 @@
 mod basics;
 mod consistency;
 mod embedded;
+mod lists;
 mod load;
 mod process;
 mod requests;

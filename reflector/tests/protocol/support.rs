@@ -59,6 +59,8 @@ pub enum Answer {
     Never,
     /// Refused.
     Refuse,
+    /// The server's certificate is not trusted.
+    Untrusted,
 }
 
 impl Answer {
@@ -250,6 +252,7 @@ impl Server {
         let answer = (self.handler.lock().unwrap())(&seen);
         match answer {
             Answer::Never => std::future::pending().await,
+            Answer::Untrusted => Err(std::io::Error::other("invalid peer certificate: Expired")),
             Answer::Refuse => Err(std::io::Error::from(std::io::ErrorKind::ConnectionRefused)),
             Answer::Respond {
                 status,

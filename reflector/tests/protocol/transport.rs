@@ -322,52 +322,36 @@ async fn t8_html_is_no_list_and_no_watch() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn t8_a_page_that_calls_itself_json_in_place_of_a_watch_lists_nothing() {
+    let page = Answer::ok([text("<html>\n<body>log in</body>\n</html>\n")]);
+    let server = Server::script(
+        vec![abc()],
+        vec![page.clone(), page.clone(), page, Answer::watch([])],
+    );
+    let rig = Rig::plain(server);
+    rig.run(60).await;
+    assert_eq!(rig.server.lists().len(), 1);
+    assert!(
+        rig.states().contains(&"degraded protocol".to_owned()),
+        "{:?}",
+        rig.states()
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn t9_a_tls_failure_has_its_own_name_and_keeps_the_cache() {
-    use informer_reflector::{
-        ErrorKind, Event, EventStream, Held, ListRequest, ListStream, ListWatch, WatchRequest,
-    };
-    use k8s_openapi::api::core::v1::ConfigMap;
-
-    struct Untrusted;
-
-    #[async_trait::async_trait]
-    impl ListWatch<ConfigMap> for Untrusted {
-        async fn list(
-            &self,
-            _: &ListRequest,
-            _: &Held<ConfigMap>,
-        ) -> Result<ListStream<ConfigMap>, informer_reflector::Error> {
-            Ok(informer_reflector::listed([], "1"))
-        }
-
-        async fn watch(
-            &self,
-            _: &WatchRequest,
-            _: &Held<ConfigMap>,
-        ) -> Result<EventStream<ConfigMap>, informer_reflector::Error> {
-            let client = kube_client::Client::new(
-                tower::service_fn(|_: http::Request<kube_client::client::Body>| async {
-                    Err::<http::Response<kube_client::client::Body>, _>(std::io::Error::other(
-                        "invalid peer certificate: Expired",
-                    ))
-                }),
-                "default",
-            );
-            let through = informer_reflector::ApiListWatch::<ConfigMap>::all(client);
-            let request = WatchRequest::new("1".into(), Duration::from_secs(300));
-            let events = through.watch(&request, &Held::nothing()).await?;
-            drop(events);
-            Ok(Box::pin(futures::stream::empty::<Result<Event<ConfigMap>, _>>()))
-        }
-    }
-
-    let store = Checked::default();
-    let reflector = informer_reflector::Reflector::builder(Untrusted, store.clone()).build();
-    let state = reflector.state();
-    let _ = tokio::time::timeout(Duration::from_secs(5), reflector.run(std::future::pending())).await;
-    assert_eq!(store.log(), ["replace 0@1"]);
-    assert_eq!(ErrorKind::Tls.as_str(), "tls");
-    drop(state);
+    let server = Server::script(vec![abc()], vec![Answer::Untrusted]);
+    let rig = Rig::plain(server);
+    rig.run(300).await;
+    assert_eq!(rig.store.contents(), ["a@3", "b@5"]);
+    assert_eq!(rig.server.lists().len(), 1);
+    assert!(
+        rig.states().contains(&"degraded tls".to_owned()),
+        "{:?}",
+        rig.states()
+    );
+    assert!(rig.reflector.is_stale());
+    assert!(rig.server.busiest_minute() <= 8);
 }
 
 #[tokio::test(start_paused = true)]
