@@ -1,8 +1,4 @@
 //! What must hold for any bytes: run by the fuzz targets, and over their corpus by the tests here.
-#![cfg_attr(
-    not(fuzzing),
-    allow(unreachable_pub, reason = "public to the fuzz targets alone")
-)]
 
 use std::collections::HashMap;
 
