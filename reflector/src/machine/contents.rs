@@ -479,6 +479,7 @@ impl<K: Object> Machine<K> {
         if at > now {
             self.wait(at, Next::Contents);
         } else {
+            self.backoff.sent(now);
             self.send_contents(now);
         }
     }

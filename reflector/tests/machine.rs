@@ -1,0 +1,246 @@
+//! The machine alone, without I/O: whatever a server does, in any order, its promises hold.
+
+use std::{collections::VecDeque, time::Duration};
+
+use informer_reflector::{
+    Config, Effect, Error, ErrorKind, Event, Input, Item, ListEnd, Listed, Machine, Poison, ReadAt, Request,
+};
+use informer_store::{Delta, ObjectKey, ResourceVersion};
+use k8s_openapi::api::core::v1::ConfigMap;
+use proptest::prelude::*;
+use tokio::time::Instant;
+
+/// What the server does next.
+#[derive(Clone, Debug)]
+enum Step {
+    Object { name: u8, version: u64 },
+    Deleted { name: u8, version: u64 },
+    Poison { name: u8, version: u64 },
+    Bookmark { version: u64, end: bool },
+    Unreadable,
+    End { version: u64, token: bool },
+    Closed,
+    Failed(ErrorKind),
+    Wait { seconds: u64 },
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let version = 0..200_u64;
+    let step = prop_oneof![
+        4 => (0..6_u8, version.clone()).prop_map(|(name, version)| Step::Object { name, version }),
+        2 => (0..6_u8, version.clone()).prop_map(|(name, version)| Step::Deleted { name, version }),
+        1 => (0..6_u8, version.clone()).prop_map(|(name, version)| Step::Poison { name, version }),
+        2 => (version.clone(), any::<bool>()).prop_map(|(version, end)| Step::Bookmark { version, end }),
+        1 => Just(Step::Unreadable),
+        3 => (version, any::<bool>()).prop_map(|(version, token)| Step::End { version, token }),
+        2 => Just(Step::Closed),
+        2 => prop::sample::select(vec![
+            ErrorKind::Expired, ErrorKind::TooLarge, ErrorKind::Throttled, ErrorKind::Unauthorized,
+            ErrorKind::Forbidden, ErrorKind::Server, ErrorKind::Transport, ErrorKind::Invalid, ErrorKind::Protocol,
+        ]).prop_map(Step::Failed),
+        2 => (0..400_u64).prop_map(|seconds| Step::Wait { seconds }),
+    ];
+    prop::collection::vec(step, 1..120)
+}
+
+fn item(name: u8, version: u64) -> Item<ConfigMap> {
+    let mut object = ConfigMap::default();
+    object.metadata.name = Some(format!("o{name}"));
+    object.metadata.uid = Some(format!("u{name}"));
+    object.metadata.resource_version = Some(version.to_string());
+    Item::new(object).expect("it has a name")
+}
+
+fn poison(name: u8, version: u64) -> Poison {
+    Poison::new(
+        Some(ObjectKey::cluster(&format!("o{name}"))),
+        version.into(),
+        Error::new(ErrorKind::Decode, "watch", "bad"),
+    )
+}
+
+/// A machine, the request it waits for, and what it was seen to do.
+struct Sim {
+    machine: Machine<ConfigMap>,
+    now: Instant,
+    request: Option<Request>,
+    sent: VecDeque<Instant>,
+    claimed: ResourceVersion,
+    replaced: bool,
+    held: std::collections::BTreeMap<String, ResourceVersion>,
+}
+
+impl Sim {
+    fn new(streaming: bool, seed: u64) -> Self {
+        let mut sim = Self {
+            machine: Machine::new(Config::default(), streaming, fastrand::Rng::with_seed(seed)),
+            now: Instant::now(),
+            request: None,
+            sent: VecDeque::new(),
+            claimed: ResourceVersion::UNSET,
+            replaced: false,
+            held: std::collections::BTreeMap::new(),
+        };
+        sim.give(Input::Start);
+        sim
+    }
+
+    fn give(&mut self, input: Input<ConfigMap>) {
+        self.machine.handle(self.now, input);
+        while let Some(effect) = self.machine.next_effect() {
+            match effect {
+                Effect::Send(request) => {
+                    self.sends(&request);
+                    self.request = Some(request);
+                    self.machine.handle(self.now, Input::Sent);
+                    self.machine.handle(self.now, Input::Opened);
+                }
+                Effect::Abort => self.request = None,
+                Effect::Deliver(delta) => self.takes(delta),
+                _ => {}
+            }
+        }
+        assert!(
+            self.request.is_some() || self.machine.deadline().is_some(),
+            "it never waits for nothing"
+        );
+    }
+
+    fn sends(&mut self, request: &Request) {
+        self.sent.push_back(self.now);
+        match request {
+            Request::Watch(watch) if !watch.initial_events => {
+                assert!(
+                    !watch.version.is_unset() && watch.version.as_u64() != Some(0),
+                    "I5"
+                );
+                assert_eq!(watch.version, *self.machine.version(), "I5");
+            }
+            Request::List(list) if self.replaced => assert_ne!(list.at, ReadAt::Any, "P6"),
+            _ => {}
+        }
+    }
+
+    fn takes(&mut self, delta: Delta<ConfigMap>) {
+        assert!(
+            self.replaced || matches!(delta, Delta::Replaced(_)),
+            "the first is a replacement"
+        );
+        match delta {
+            Delta::Replaced(replacement) => {
+                assert!(replacement.rewound || replacement.version >= self.claimed, "I2");
+                self.claimed = replacement.version;
+                let kept: Vec<_> = replacement.kept.iter().map(ToString::to_string).collect();
+                self.held.retain(|key, _| kept.contains(key));
+                for entry in replacement.entries {
+                    let version = informer_store::Object::version(&*entry.object);
+                    self.held.insert(entry.key.to_string(), version);
+                }
+                self.replaced = true;
+            }
+            Delta::Added(entry) => {
+                let version = informer_store::Object::version(&*entry.object);
+                assert!(self.held.insert(entry.key.to_string(), version).is_none(), "H1");
+            }
+            Delta::Updated(entry) => {
+                let version = informer_store::Object::version(&*entry.object);
+                let old = self.held.insert(entry.key.to_string(), version.clone());
+                assert!(old.is_some_and(|old| old < version), "I4");
+            }
+            Delta::Deleted(tombstone) => {
+                assert!(self.held.remove(&tombstone.key.to_string()).is_some(), "H1");
+            }
+            Delta::Bookmark(version) => assert_eq!(version, *self.machine.version(), "I5"),
+            _ => {}
+        }
+    }
+
+    fn passes(&mut self, until: Instant) {
+        while let Some(deadline) = self.machine.deadline().filter(|deadline| *deadline <= until) {
+            self.now = self.now.max(deadline);
+            self.give(Input::Tick);
+        }
+        self.now = until;
+    }
+
+    fn step(&mut self, step: &Step) {
+        if let Step::Wait { seconds } = step {
+            self.passes(self.now + Duration::from_secs(*seconds));
+            return;
+        }
+        let Some(request) = self.request.clone() else {
+            return;
+        };
+        let input = match (&request, step) {
+            (Request::List(_), Step::Object { name, version }) => {
+                Input::Listed(Listed::Object(item(*name, *version)))
+            }
+            (Request::List(_), Step::Poison { name, version }) => {
+                Input::Listed(Listed::Poison(poison(*name, *version)))
+            }
+            (Request::List(_), Step::End { version, token }) => {
+                let end = ListEnd::new((*version).into());
+                Input::Listed(Listed::End(if *token {
+                    end.continued(version.to_string())
+                } else {
+                    end
+                }))
+            }
+            (Request::Watch(_), Step::Object { name, version }) => {
+                Input::Event(Event::Modified(item(*name, *version)))
+            }
+            (Request::Watch(_), Step::Deleted { name, version }) => {
+                Input::Event(Event::Deleted(item(*name, *version)))
+            }
+            (Request::Watch(_), Step::Poison { name, version }) => {
+                Input::Event(Event::Poison(poison(*name, *version)))
+            }
+            (Request::Watch(_), Step::Bookmark { version, end }) => Input::Event(Event::Bookmark {
+                version: (*version).into(),
+                initial_events_end: *end,
+            }),
+            (Request::Watch(_), Step::Unreadable) => Input::Event(Event::Unreadable(poison(0, 0))),
+            (_, Step::Closed) => Input::Closed,
+            (_, Step::Failed(kind)) => Input::Failed(Error::new(*kind, "watch", "no")),
+            _ => return,
+        };
+        if matches!(input, Input::Closed | Input::Failed(_)) {
+            self.request = None;
+        }
+        self.give(input);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_a_server_does_the_promises_hold(steps in steps(), streaming: bool, seed: u64) {
+        let mut sim = Sim::new(streaming, seed);
+        for step in &steps {
+            sim.step(step);
+        }
+    }
+
+    #[test]
+    fn a_server_that_only_fails_gets_at_most_eight_requests_a_minute(
+        kinds in prop::collection::vec(0..9_usize, 40..200),
+        streaming: bool,
+        seed: u64,
+    ) {
+        let all = [
+            ErrorKind::Expired, ErrorKind::TooLarge, ErrorKind::Throttled, ErrorKind::Unauthorized,
+            ErrorKind::Forbidden, ErrorKind::Server, ErrorKind::Transport, ErrorKind::Invalid, ErrorKind::NotFound,
+        ];
+        let mut sim = Sim::new(streaming, seed);
+        for kind in kinds {
+            sim.step(&Step::Failed(all[kind]));
+            let next = sim.machine.deadline().expect("it tries again");
+            sim.passes(next);
+        }
+        let sent: Vec<_> = sim.sent.iter().collect();
+        for window in sent.windows(9) {
+            prop_assert!(*window[8] - *window[0] >= Duration::from_secs(60), "I9");
+        }
+    }
+}
