@@ -335,12 +335,13 @@ impl<K: Object> DeltaFifo<K> {
     fn pop_line(&mut self, max: usize) -> Vec<Delta<K>> {
         let waiting = self.line.len();
         let mut deltas = Vec::with_capacity(waiting.min(max));
-        // Reading a version costs more than all the rest, so only the newest delta is asked for it.
+        // Reading a version costs more than all the rest, so only the newest delta is asked for it, and only if it was
+        // not noted when the delta came in.
         let mut newest = (self.cut.0, None);
         let mut in_flight = self.known.as_mut().map(|known| &mut known.in_flight);
         let mut take = |node: Node<K>| {
             if node.last > newest.0 && !node.item.is_sync() {
-                newest = (node.last, Some(deltas.len()));
+                newest = (node.last, Some((deltas.len(), node.mark.version)));
             }
             if let Some(in_flight) = &mut in_flight {
                 in_flight.push((node.key.clone(), node.item.object().cloned()));
@@ -354,9 +355,14 @@ impl<K: Object> DeltaFifo<K> {
                 take(node);
             }
         }
-        if let (number, Some(index)) = newest {
+        if let (number, Some((index, noted))) = newest {
             self.cut.0 = number;
-            advance(&mut self.cut.1, version_of(&deltas[index]));
+            let version = if noted == 0 {
+                version_of(&deltas[index])
+            } else {
+                noted.into()
+            };
+            advance(&mut self.cut.1, version);
         }
         self.stats.popped += deltas.len() as u64;
         if self.line.is_empty() {
