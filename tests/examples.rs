@@ -6,10 +6,11 @@ use std::{
     sync::LazyLock,
 };
 
-/// The folder of the built examples. `cargo test` has built them unless told to test one file only.
+/// The folder of the built examples. `cargo test --workspace` has built them, and with the same features: nothing is
+/// left to do then.
 static EXAMPLES: LazyLock<PathBuf> = LazyLock::new(|| {
     let mut build = Command::new(env!("CARGO"));
-    build.args(["build", "--quiet", "--examples", "--manifest-path"]);
+    build.args(["build", "--quiet", "--workspace", "--examples", "--manifest-path"]);
     build.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
     if !cfg!(debug_assertions) {
         build.arg("--release");

@@ -24,7 +24,7 @@ struct Mirror {
 impl Mirror {
     fn start(url: &str, args: &[&str]) -> Self {
         let build = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--example", "mirror", "--manifest-path"])
+            .args(["build", "--quiet", "--workspace", "--examples", "--manifest-path"])
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
             .status();
         assert!(build.expect("cargo runs").success(), "the example builds");
