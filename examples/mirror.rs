@@ -71,6 +71,8 @@ enum Initial {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
+    // Listened for first: making the clients takes its time.
+    let terminated = terminated();
     let args = Args::parse();
     let informer = match informer(&args) {
         Ok(informer) => informer,
@@ -79,7 +81,7 @@ async fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    mirror(&informer, stop(args.seconds.and_then(period))).await;
+    mirror(&informer, stop(args.seconds.and_then(period), terminated)).await;
     print(&summary(&informer));
     ExitCode::SUCCESS
 }
@@ -272,7 +274,7 @@ fn print(line: &Value) {
     }
 }
 
-async fn stop(after: Option<Duration>) {
+async fn stop(after: Option<Duration>, terminated: impl Future<Output = ()> + Send) {
     let timer = async {
         match after {
             Some(after) => tokio::time::sleep(after).await,
@@ -281,27 +283,32 @@ async fn stop(after: Option<Duration>) {
     };
     tokio::select! {
         () = timer => {}
-        () = terminated() => {}
+        () = terminated => {}
     }
 }
 
+/// The first SIGINT or SIGTERM from this call on.
+#[cfg(unix)]
+fn terminated() -> impl Future<Output = ()> + Send {
+    use tokio::signal::unix::{SignalKind, signal};
+    let signals = [SignalKind::interrupt(), SignalKind::terminate()].map(signal);
+    async move {
+        let waits = signals.into_iter().map(|signal| {
+            async move {
+                match signal {
+                    Ok(mut signal) => drop(signal.recv().await),
+                    Err(_) => std::future::pending().await,
+                }
+            }
+            .boxed()
+        });
+        futures::future::select_all(waits).await;
+    }
+}
+
+#[cfg(not(unix))]
 async fn terminated() {
-    let interrupt = async {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    };
-    #[cfg(unix)]
-    let terminate = async {
-        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(mut signal) => drop(signal.recv().await),
-            Err(_) => std::future::pending().await,
-        }
-    };
-    #[cfg(not(unix))]
-    let terminate = std::future::pending::<()>();
-    tokio::select! {
-        () = interrupt => {}
-        () = terminate => {}
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
