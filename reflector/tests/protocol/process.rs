@@ -286,9 +286,28 @@ async fn a_slow_store_is_not_the_servers_fault() {
     assert_eq!(server.seen().len(), 1, "no request more");
 }
 
-/// Everything that is logged, as one text.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<String>>);
+/// Everything that is logged on one thread, as one text. It hears of the whole process: whether an event is listened
+/// to at all is settled once, by whichever test comes to it first.
+#[derive(Clone)]
+struct Log {
+    text: Arc<Mutex<String>>,
+    thread: std::thread::ThreadId,
+}
+
+impl Log {
+    fn of_this_thread() -> Self {
+        Self {
+            text: Arc::default(),
+            thread: std::thread::current().id(),
+        }
+    }
+
+    fn write(&self, record: impl FnOnce(&mut Fields<'_>)) {
+        if std::thread::current().id() == self.thread {
+            record(&mut Fields(&mut self.text.lock().unwrap()));
+        }
+    }
+}
 
 impl tracing::Subscriber for Log {
     fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
@@ -296,18 +315,18 @@ impl tracing::Subscriber for Log {
     }
 
     fn new_span(&self, span: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        span.record(&mut Fields(&mut self.0.lock().unwrap()));
+        self.write(|fields| span.record(fields));
         tracing::span::Id::from_u64(1)
     }
 
     fn record(&self, _: &tracing::span::Id, values: &tracing::span::Record<'_>) {
-        values.record(&mut Fields(&mut self.0.lock().unwrap()));
+        self.write(|fields| values.record(fields));
     }
 
     fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
 
     fn event(&self, event: &tracing::Event<'_>) {
-        event.record(&mut Fields(&mut self.0.lock().unwrap()));
+        self.write(|fields| event.record(fields));
     }
 
     fn enter(&self, _: &tracing::span::Id) {}
@@ -325,8 +344,8 @@ impl tracing::field::Visit for Fields<'_> {
 
 #[tokio::test(start_paused = true)]
 async fn no_object_is_ever_written_down_and_no_server_writes_control_characters() {
-    let log = Log::default();
-    let _guard = tracing::subscriber::set_default(log.clone());
+    let log = Log::of_this_thread();
+    tracing::subscriber::set_global_default(log.clone()).expect("no other test listens");
     let secret = "CANARY-5f2c";
     let bad = poison("a", 11).replace("17", &format!(r#""{secret}""#));
     let cut = format!(r#"{{"type":"MODIFIED","object":{{"metadata":{{"name":"b"}},"data":{{"k":"{secret}"#);
@@ -357,7 +376,7 @@ async fn no_object_is_ever_written_down_and_no_server_writes_control_characters(
     );
     let rig = Rig::plain(server);
     rig.run(120).await;
-    let mut written = log.0.lock().unwrap().clone();
+    let mut written = log.text.lock().unwrap().clone();
     assert!(written.contains("request failed"), "something was logged");
     written.push_str(&format!("{:?} {:?}", rig.reflector.quarantined(), rig.reflector));
     for object in rig.reflector.quarantined() {
