@@ -40,7 +40,7 @@ impl Script {
         let items: Vec<_> = (0..pods)
             .map(|index| pod(index, index as u64 + 1, &mut rng))
             .collect();
-        let metadata: Vec<_> = items.iter().map(partial).collect();
+        let metadata: Vec<_> = items.iter().map(|pod| partial(pod)).collect();
         Self {
             pages: Arc::new(pages(&items, "PodList", "v1")),
             metadata: Arc::new(pages(&metadata, "PartialObjectMetadataList", "meta.k8s.io/v1")),
@@ -183,7 +183,7 @@ fn metadata(metadata: &serde_json::Value) -> String {
     format!("{{{}}}", parts.join(","))
 }
 
-fn partial(pod: &String) -> String {
+fn partial(pod: &str) -> String {
     let value: serde_json::Value = serde_json::from_str(pod).expect("a pod is JSON");
     format!(
         "{{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":{}}}",

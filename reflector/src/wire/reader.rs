@@ -11,7 +11,7 @@ use serde::de::{
     Visitor,
 };
 
-use super::scan::{Skipper, StringEnd, count_elements, find_stop, string_end};
+use super::scan::{Skipper, StringEnd, find_stop, string_end, trim_start};
 
 /// Reads one JSON value.
 #[derive(Debug)]
@@ -543,3 +543,28 @@ impl std::error::Error for ReadError {}
 const COUNT_DEPTH: u32 = 16;
 /// As deep as `serde_json` goes.
 const DEPTH_MAX: u32 = 127;
+
+/// How many elements the array has whose inside `bytes` begins with; `None` if it does not end soon.
+fn count_elements(bytes: &[u8]) -> Option<usize> {
+    let bytes = &bytes[..bytes.len().min(COUNT_MAX)];
+    let mut elements = usize::from(trim_start(bytes).first() != Some(&b']'));
+    let (mut at, mut depth) = (0, 0_u32);
+    while let Some(&byte) = bytes.get(at) {
+        at += 1;
+        match byte {
+            b'"' => match string_end(&bytes[at..]) {
+                StringEnd::Quote(end) => at += end + 1,
+                _ => return None,
+            },
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' if depth == 0 => return Some(elements),
+            b'}' | b']' => depth -= 1,
+            b',' if depth == 0 => elements += 1,
+            _ => {}
+        }
+    }
+    None
+}
+
+/// How far ahead elements are counted: more than any array of a Kubernetes object takes, few enough for bad intent.
+const COUNT_MAX: usize = 64 * 1024;

@@ -176,31 +176,6 @@ pub(crate) fn find_stop<const CONTROL: bool>(bytes: &[u8]) -> Option<usize> {
 /// From here on a string counts as long.
 const LONG: usize = 64;
 
-/// How many elements the array has whose inside `bytes` begins with; `None` if it does not end soon.
-pub(crate) fn count_elements(bytes: &[u8]) -> Option<usize> {
-    let bytes = &bytes[..bytes.len().min(COUNT_MAX)];
-    let mut elements = usize::from(trim_start(bytes).first() != Some(&b']'));
-    let (mut at, mut depth) = (0, 0_u32);
-    while let Some(&byte) = bytes.get(at) {
-        at += 1;
-        match byte {
-            b'"' => match string_end(&bytes[at..]) {
-                StringEnd::Quote(end) => at += end + 1,
-                _ => return None,
-            },
-            b'{' | b'[' => depth += 1,
-            b'}' | b']' if depth == 0 => return Some(elements),
-            b'}' | b']' => depth -= 1,
-            b',' if depth == 0 => elements += 1,
-            _ => {}
-        }
-    }
-    None
-}
-
-/// How far ahead elements are counted: more than any array of a Kubernetes object takes, few enough for bad intent.
-const COUNT_MAX: usize = 64 * 1024;
-
 /// The bytes of `json` from its first byte that is no white space.
 pub(crate) fn trim_start(json: &[u8]) -> &[u8] {
     let blank = json
