@@ -23,6 +23,8 @@ pub(crate) struct Script {
     pages: Arc<Vec<Vec<Bytes>>>,
     /// The same as bare metadata.
     metadata: Arc<Vec<Vec<Bytes>>>,
+    /// The same in one piece each, for lists that are not asked for in pages.
+    whole: [Arc<Vec<Bytes>>; 2],
     /// The first watch; later ones stay silent.
     watch: Arc<Vec<Bytes>>,
     /// So many watches answer that the version is gone.
@@ -41,9 +43,12 @@ impl Script {
             .map(|index| pod(index, index as u64 + 1, &mut rng))
             .collect();
         let metadata: Vec<_> = items.iter().map(|pod| partial(pod)).collect();
+        let items = pages(&items, "PodList", "v1");
+        let metadata = pages(&metadata, "PartialObjectMetadataList", "meta.k8s.io/v1");
         Self {
-            pages: Arc::new(pages(&items, "PodList", "v1")),
-            metadata: Arc::new(pages(&metadata, "PartialObjectMetadataList", "meta.k8s.io/v1")),
+            whole: [Arc::new(whole(&items)), Arc::new(whole(&metadata))],
+            pages: Arc::new(items),
+            metadata: Arc::new(metadata),
             watch: Arc::default(),
             gone: 0,
         }
@@ -125,7 +130,7 @@ impl Script {
             return stream::iter(pages[page].clone()).boxed();
         }
         // A whole list: the pages without the seams between them would be the same bytes.
-        stream::iter(whole(pages)).boxed()
+        stream::iter(self.whole[usize::from(partial)].to_vec()).boxed()
     }
 }
 
