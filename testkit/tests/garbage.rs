@@ -193,8 +193,19 @@ fn known_bytes() -> impl Strategy<Value = Vec<u8>> {
     Just(br#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a","labels":{"a":"b"}},"data":{"k":"v"}}"#.to_vec())
 }
 
+/// 600 cases, or as many as `PROPTEST_CASES` says: the gate asks for a minute of them.
+fn config() -> ProptestConfig {
+    let told = std::env::var_os("PROPTEST_CASES").is_some();
+    let default = ProptestConfig::default();
+    ProptestConfig {
+        cases: if told { default.cases } else { 600 },
+        failure_persistence: None,
+        ..default
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn any_request_is_answered(
