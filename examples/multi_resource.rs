@@ -34,6 +34,8 @@ async fn main() -> support::Result<()> {
         .permits(&permits)
         .build();
 
+    stage.report(pod_reflector.state());
+    stage.report(service_reflector.state());
     let main = async {
         tokio::join!(pods.synced(), services.synced());
         println!("{} pods, {} services", pods.len(), services.len());

@@ -32,10 +32,15 @@ async fn main() -> support::Result<()> {
 
     let pods = Informer::new(ApiListWatch::<Pod>::all(stage.client.clone()));
     pods.start();
+    stage.report(pods.state());
     pods.synced().await;
 
     let counting = async {
-        let mut every = tokio::time::interval(Duration::try_from_secs_f64(args.every)?);
+        let mut every = tokio::time::interval(
+            Duration::try_from_secs_f64(args.every)
+                .unwrap_or_default()
+                .max(Duration::from_millis(1)),
+        );
         for _ in 0..args.times {
             every.tick().await;
             println!("{} pods", pods.cache().len());

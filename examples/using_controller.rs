@@ -33,6 +33,7 @@ async fn main() -> support::Result<()> {
     let stage = support::Stage::set(args.cluster, 400).await?;
     let pods = Informer::new(ApiListWatch::<Pod>::all(stage.client.clone()).labels("app=app-001"));
     pods.start();
+    stage.report(pods.state());
 
     let (client, cache, read_only) = (stage.client.clone(), pods.cache().clone(), args.cluster);
     let reconciler = reconcile_fn(move |cx: Context| {

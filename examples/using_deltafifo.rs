@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::time::Duration;
+
 use clap::Parser;
 use informer::{
     Cache,
@@ -32,12 +34,15 @@ async fn main() -> support::Result<()> {
     // The producer is a store to the reflector. By default deltas of one key are compressed while they wait.
     let (producer, mut consumer) = channel(Config::default());
     let reflector = Reflector::builder(ApiListWatch::<Pod>::all(stage.client.clone()), producer).build();
+    stage.report(reflector.state());
     let store = Cache::new();
 
     let main = async {
         for _ in 0..args.batches {
             // A lease gives the batch back to the queue if it is dropped before it was applied.
-            let Ok(lease) = consumer.lease(16).await else {
+            let soon = tokio::time::timeout(Duration::from_secs(5), consumer.lease(16));
+            let Ok(Ok(lease)) = soon.await else {
+                println!("nothing more changes");
                 return;
             };
             for delta in &lease.deltas {

@@ -29,6 +29,7 @@ async fn main() -> support::Result<()> {
         .cache(cache)
         .build();
     pods.start();
+    stage.report(pods.state());
     pods.synced().await;
 
     // One snapshot: objects and indexes of the same instant. Lookups copy nothing.

@@ -42,6 +42,7 @@ async fn main() -> support::Result<()> {
         .resync(Duration::from_secs(10))
         .build();
 
+    stage.report(reflector.state());
     let main = async {
         store.synced().await;
         match store.snapshot().entries().next() {

@@ -37,6 +37,7 @@ async fn main() -> support::Result<ExitCode> {
         .fields(format!("metadata.name={}", args.key.name()));
     let pods = Informer::new(pod);
     pods.start();
+    stage.report(pods.state());
 
     // A subscription first tells what there is, then every change: the pod cannot slip through in between.
     let mut changes = pods.subscribe();

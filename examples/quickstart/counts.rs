@@ -21,6 +21,11 @@ pub const NAME: &str = "running-pods";
 /// Its label: the informer asks for no other ConfigMaps.
 const LABEL: (&str, &str) = ("app.kubernetes.io/managed-by", "informer-quickstart");
 
+/// Selects the ConfigMaps that are ours.
+pub fn selector() -> String {
+    format!("{}={}", LABEL.0, LABEL.1)
+}
+
 /// Whether the controller may write.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -51,8 +56,7 @@ impl Counts {
             .cache(Cache::builder().index(&running).build())
             .reflector(move |reflector| reflector.permits(&permits))
             .build();
-        let labelled =
-            ApiListWatch::<ConfigMap>::all(client.clone()).labels(format!("{}={}", LABEL.0, LABEL.1));
+        let labelled = ApiListWatch::<ConfigMap>::all(client.clone()).labels(selector());
         let config_maps = Informer::builder(labelled)
             .reflector(move |reflector| reflector.permits(&ours))
             .build();

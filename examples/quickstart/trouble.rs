@@ -23,7 +23,8 @@ pub struct Trouble {
 
 impl Trouble {
     pub fn new(server: &ApiServer, per_second: u32) -> Self {
-        let mut tick = tokio::time::interval(Duration::from_secs(1) / per_second.max(1));
+        let mut tick =
+            tokio::time::interval((Duration::from_secs(1) / per_second.max(1)).max(Duration::from_millis(1)));
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
         Self {
             server: server.clone(),

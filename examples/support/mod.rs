@@ -8,8 +8,10 @@
 
 use std::error::Error;
 
+use informer::reflector::SyncState;
 use informer_testkit::{ApiServer, Listener, generate};
 use kube_client::{Client, Config};
+use tokio::sync::watch;
 
 /// What the examples fail with.
 pub type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
@@ -55,6 +57,29 @@ impl Stage {
             server: Some(server),
             _listener: Some(listener),
         })
+    }
+
+    /// Says on standard error why nothing comes from the server, once per reason, for as long as the runtime lives.
+    #[expect(clippy::print_stderr, reason = "an example talks to whoever runs it")]
+    pub fn report(&self, mut state: watch::Receiver<SyncState>) {
+        let server = if self.server.is_some() {
+            "the embedded server"
+        } else {
+            "the cluster"
+        };
+        #[expect(clippy::disallowed_methods, reason = "an application decides what runs where")]
+        tokio::spawn(async move {
+            let mut told = None;
+            while state.changed().await.is_ok() {
+                let reason = state.borrow_and_update().reason();
+                if let Some(reason) = reason.filter(|reason| told != Some(*reason)) {
+                    eprintln!(
+                        "{server} does not answer as it should ({reason}); trying again. Check that it runs, its address and your rights."
+                    );
+                }
+                told = reason.or(told);
+            }
+        });
     }
 
     fn plain(mut config: Config) -> Config {
