@@ -31,9 +31,13 @@ impl Stage {
     /// realistic pods in it, and a tenth as many services.
     pub async fn set(cluster: bool, pods: usize) -> Result<Self> {
         if cluster {
-            let client = Client::try_from(Self::plain(Config::infer().await.map_err(|error| {
+            let config = Config::infer().await.map_err(|error| {
+                // One line: what follows quotes the file, which may hold credentials.
+                let error = error.to_string();
+                let error = error.lines().next().unwrap_or_default();
                 format!("no cluster to connect to ({error}); check $KUBECONFIG, or leave out --cluster")
-            })?))?;
+            })?;
+            let client = Client::try_from(Self::plain(config))?;
             return Ok(Self {
                 client,
                 server: None,
