@@ -85,8 +85,9 @@ impl<T: Key> Context<T> {
     /// use informer_store::Cache;
     /// use k8s_openapi::api::core::v1::ConfigMap;
     ///
+    /// # async fn write() -> Result<ConfigMap, std::io::Error> { Ok(ConfigMap::default()) }
     /// async fn reconcile(cx: Context, cache: Cache<ConfigMap>) -> Result<Action, Failure> {
-    ///     let written: ConfigMap = todo!("write it, and keep the answer");
+    ///     let written = write().await?; // keep the server's answer
     ///     cx.wrote(&cache, written.metadata.resource_version.as_deref().unwrap_or_default());
     ///     Ok(Action::done())
     /// }
