@@ -74,6 +74,7 @@ impl<T: Clone + Eq + Hash> Future for AddWait<'_, T> {
                 state.room.remove(id);
                 return Poll::Ready(state.core.add(wanted, request, now()));
             }
+            state.watch();
             state.room.register(id, cx);
             *key = Some(wanted);
             Poll::Pending

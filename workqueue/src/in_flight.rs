@@ -90,7 +90,8 @@ impl<T: Clone + Eq + Hash> InFlight<T> {
 
     /// The run succeeded: the key's failures are forgotten. If it was added meanwhile it runs once more.
     pub fn done(mut self) {
-        self.end(Verdict::Done);
+        self.finished = true;
+        self.shared.done(&self.key, self.lease);
     }
 
     /// The run succeeded, and the key is to run again after `delay`, or when it is added before that.
@@ -146,6 +147,7 @@ impl<T: Clone + Eq + Hash> InFlight<T> {
                     state.stops.remove(&mut waiting.id);
                     return Poll::Ready(());
                 }
+                state.watch();
                 state.stops.register(&mut waiting.id, cx);
                 Poll::Pending
             })

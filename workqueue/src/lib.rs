@@ -10,6 +10,7 @@ mod in_flight;
 mod next;
 mod options;
 mod order;
+mod pace;
 mod parallelize;
 pub mod queue;
 mod rate_limit;

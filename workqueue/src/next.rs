@@ -59,8 +59,10 @@ impl<T: Clone + Eq + Hash> Future for Next<'_, T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Waiting { queue, id, timer } = &mut self.waiting;
-        let taken = std::task::ready!(queue.shared.poll_take(id, timer, 1, cx));
-        Poll::Ready(taken.into_iter().next().map(|taken| queue.lease(taken)))
+        queue.shared.poll_take(id, timer, cx, |state, now| {
+            // Under the lock, where the count of handles is at hand.
+            Some(queue.lease(state.take(now)?))
+        })
     }
 }
 
@@ -70,8 +72,14 @@ impl<T: Clone + Eq + Hash> Future for NextBatch<'_, T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let max = self.max;
         let Waiting { queue, id, timer } = &mut self.waiting;
-        let taken = std::task::ready!(queue.shared.poll_take(id, timer, max, cx));
-        Poll::Ready(queue.leases(taken))
+        let taken = std::task::ready!(queue.shared.poll_take(id, timer, cx, |state, now| {
+            let first = state.take(now)?;
+            let rest = std::iter::from_fn(|| state.take(now)).take(max - 1);
+            Some(std::iter::once(first).chain(rest).collect::<Vec<_>>())
+        }));
+        // Not under the lock: a lease that is dropped takes it.
+        let taken = taken.unwrap_or_default().into_iter();
+        Poll::Ready(taken.map(|taken| queue.lease(taken)).collect())
     }
 }
 

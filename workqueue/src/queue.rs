@@ -26,6 +26,7 @@ use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
 
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 use slab::Slab;
 use smallvec::SmallVec;
 use tokio::time::Instant;
@@ -38,7 +39,7 @@ use crate::stats::Counters;
 
 use groups::Groups;
 use lines::Lines;
-use slot::{Again, Extra, Found, NEVER, NONE, Slot, State, spread, tag};
+use slot::{Again, Class, Classes, Extra, Found, NEVER, NONE, Slot, State, UNNAMED, spread, tag};
 
 pub use run::{Ended, Lease, Taken, Verdict};
 
@@ -128,6 +129,7 @@ pub struct Core<T> {
     hasher: foldhash::fast::RandomState,
     table: HashTable<Found>,
     slots: Vec<Slot<T>>,
+    classes: Classes,
     /// First of the free slots.
     free: u32,
     extras: Slab<Extra>,
@@ -171,6 +173,7 @@ impl<T: Clone + Eq + Hash> Core<T> {
             hasher: foldhash::fast::RandomState::default(),
             table: HashTable::new(),
             slots: Vec::new(),
+            classes: Classes::default(),
             free: NONE,
             extras: Slab::new(),
             lines: Lines::new(config.order, config.aging.map(nanos)),
@@ -236,12 +239,9 @@ impl<T: Clone + Eq + Hash> Core<T> {
         self.durations || self.remember > 0 || self.timed || !self.wheel.is_idle()
     }
 
-    /// A time for operations to which the present one does not matter.
-    pub(crate) fn epoch(&self) -> Instant {
-        self.epoch
-    }
-
-    fn nanos(&self, now: Instant) -> u64 {
+    /// Nanoseconds since the epoch of this queue; a time for operations to which the present one does not matter is 0.
+    #[inline]
+    pub(crate) fn nanos(&self, now: Instant) -> u64 {
         nanos(now.saturating_duration_since(self.epoch))
     }
 
@@ -281,12 +281,12 @@ impl<T: Clone + Eq + Hash> Core<T> {
     fn fire(&mut self, index: u32, armed_for: u64, now: u64) {
         let slot = &mut self.slots[index as usize];
         slot.timer = 0;
-        if slot.deadline > armed_for {
+        if slot.at > armed_for {
             // Postponed since it was armed; it may be due all the same, but others may come before it.
-            slot.timer = self.wheel.arm(slot.deadline, index, now);
+            slot.timer = self.wheel.arm(slot.at, index, now);
             return;
         }
-        let due = slot.deadline;
+        let due = slot.at;
         match slot.state {
             State::Delayed => {
                 self.serve_delay(index);
@@ -311,17 +311,28 @@ impl<T: Clone + Eq + Hash> Core<T> {
     }
 
     /// Orders the run of a key that neither waits nor runs: into its line, or behind its gate.
+    #[inline]
     fn want(&mut self, index: u32, since: u64) {
         self.counters.adds += 1;
         let slot = &mut self.slots[index as usize];
-        slot.since = since;
+        slot.at = since;
         slot.seq = self.next_seq;
         self.next_seq += 1;
         self.line_up(index);
     }
 
     /// Puts a key whose run is ordered where it has to wait for it.
+    #[inline]
     fn line_up(&mut self, index: u32) {
+        if self.slots[index as usize].extra == NONE && self.classes.are_plain() {
+            self.set_state(index, State::Ready);
+            self.lines.push(index, UNNAMED, &mut self.slots);
+        } else {
+            self.line_up_behind(index);
+        }
+    }
+
+    fn line_up_behind(&mut self, index: u32) {
         let slot = &self.slots[index as usize];
         if slot.extra != NONE && self.extras[slot.extra as usize].gate != 0 {
             let reason = self.extras[slot.extra as usize].gate_reason;
@@ -329,38 +340,41 @@ impl<T: Clone + Eq + Hash> Core<T> {
             self.count_parked(reason, true);
             return;
         }
-        if self.groups.is_full(slot.group) {
+        let Class { flow, group } = self.classes.of(index);
+        if self.groups.is_full(group) {
             self.block(index);
             return;
         }
-        self.enter_line(index);
+        self.set_state(index, State::Ready);
+        self.lines.push(index, flow, &mut self.slots);
     }
 
     fn enter_line(&mut self, index: u32) {
         self.set_state(index, State::Ready);
-        self.lines.push(index, &mut self.slots);
+        self.lines
+            .push(index, self.classes.of(index).flow, &mut self.slots);
     }
 
     fn block(&mut self, index: u32) {
         self.set_state(index, State::Blocked);
-        let slot = &self.slots[index as usize];
-        self.groups.wait(slot.group, slot.priority, slot.seq, index);
+        let (slot, group) = (&self.slots[index as usize], self.classes.of(index).group);
+        self.groups.wait(group, slot.priority, slot.seq, index);
     }
 
     /// Takes a waiting key from where it waits. It must be given a new state.
     fn leave_line(&mut self, index: u32) {
         let slot = &self.slots[index as usize];
+        let Class { flow, group } = self.classes.of(index);
         match slot.state {
             State::Ready => {
-                let group = slot.group;
-                self.lines.remove(index, &mut self.slots);
+                self.lines.remove(index, flow, &mut self.slots);
                 // Not in line any more before others are: they may include nobody but this very key.
                 self.set_state(index, State::Idle);
                 for released in self.groups.left_line(group) {
                     self.enter_line(released);
                 }
             }
-            State::Blocked => self.groups.stop_waiting(slot.group, slot.priority, slot.seq),
+            State::Blocked => self.groups.stop_waiting(group, slot.priority, slot.seq),
             State::Parked => {
                 let reason = self.extras[slot.extra as usize].gate_reason;
                 self.count_parked(reason, false);
@@ -374,15 +388,15 @@ impl<T: Clone + Eq + Hash> Core<T> {
         self.counters.adds += 1;
         self.counters.dirty += 1;
         let slot = &mut self.slots[index as usize];
-        (slot.again, slot.priority, slot.since, slot.seq) = (Again::Now, priority, since, self.next_seq);
+        (slot.again, slot.priority, slot.at, slot.seq) = (Again::Now, priority, since, self.next_seq);
         self.next_seq += 1;
     }
 
     /// Arms or moves the run timer of a slot. A later deadline than the armed one costs nothing until that one fires.
     fn delay_until(&mut self, index: u32, deadline: u64, now: u64) {
         let slot = &mut self.slots[index as usize];
-        let later = slot.timer != 0 && deadline >= slot.deadline;
-        slot.deadline = deadline;
+        let later = slot.timer != 0 && deadline >= slot.at;
+        slot.at = deadline;
         if !later {
             self.disarm(index);
             self.slots[index as usize].timer = self.wheel.arm(deadline, index, now);
@@ -469,7 +483,7 @@ impl<T: Clone + Eq + Hash> Core<T> {
             self.skip_delay(index);
         }
         let slot = &mut self.slots[index as usize];
-        let (tag, extra, flow, group) = (slot.tag, slot.extra, slot.flow, slot.group);
+        let (tag, extra) = (slot.tag, slot.extra);
         (slot.extra, slot.sources, slot.next) = (NONE, 0, self.free);
         let key = slot.key.take();
         self.free = index;
@@ -482,8 +496,11 @@ impl<T: Clone + Eq + Hash> Core<T> {
         if let Ok(entry) = self.table.find_entry(spread(tag), |found| found.slot == index) {
             entry.remove();
         }
-        self.lines.leave(flow);
-        self.groups.leave(group);
+        if !self.classes.are_plain() {
+            let Class { flow, group } = self.classes.of(index);
+            self.lines.leave(flow);
+            self.groups.leave(group);
+        }
         if self.table.is_empty() {
             self.shrink();
         }
@@ -496,6 +513,7 @@ impl<T: Clone + Eq + Hash> Core<T> {
         let needed = (2 * self.peak).max(SHRINK_FLOOR);
         if self.slots.capacity() > 2 * needed {
             self.slots = Vec::with_capacity(needed);
+            self.classes.clear();
             self.free = NONE;
             self.table = HashTable::with_capacity(needed);
             self.extras = Slab::new();
@@ -513,28 +531,43 @@ impl<T: Clone + Eq + Hash> Core<T> {
         self.table.find(spread(tag), same).map(|found| found.slot)
     }
 
-    fn insert(&mut self, key: T, tag: u32, flow: Option<Flow>, group: Option<Group>) -> u32 {
-        let flow = self.lines.join(flow);
-        let group = self.groups.join(group);
+    /// The slot of a key, new if there is none; and whether it is new.
+    #[inline]
+    fn find_or_insert(
+        &mut self,
+        key: T,
+        tag: u32,
+        (flow, group): (Option<Flow>, Option<Group>),
+    ) -> (u32, bool) {
+        let slots = &mut self.slots;
+        let same = |found: &Found| found.tag == tag && slots[found.slot as usize].key.as_ref() == Some(&key);
+        let vacant = match self.table.entry(spread(tag), same, |found| spread(found.tag)) {
+            Entry::Occupied(found) => return (found.get().slot, false),
+            Entry::Vacant(vacant) => vacant,
+        };
         let index = self.free;
-        if let Some(slot) = self.slots.get_mut(index as usize) {
+        let index = if let Some(slot) = slots.get_mut(index as usize) {
             // The rest is as it was left by `remove`.
             self.free = slot.next;
-            (slot.key, slot.tag, slot.flow, slot.group) = (Some(key), tag, flow, group);
+            (slot.key, slot.tag) = (Some(key), tag);
             (slot.started, slot.priority) = (NEVER, Priority::default());
+            index
         } else {
-            self.slots.push(Slot::new(key, tag, flow, group));
-        }
-        let index = if index == NONE {
-            self.slots.len() as u32 - 1
-        } else {
+            let index = slots.len() as u32;
+            assert!(index < UNNAMED, "fewer than 2³² - 2 keys fit in memory");
+            slots.push(Slot::new(key, tag));
             index
         };
-        assert!(index != NONE, "fewer than 2³² - 1 keys fit in memory");
-        self.table
-            .insert_unique(spread(tag), Found { tag, slot: index }, |found| spread(found.tag));
+        vacant.insert(Found { tag, slot: index });
         self.peak = self.peak.max(self.table.len());
-        index
+        if flow.is_some() || group.is_some() || !self.classes.are_plain() {
+            let class = Class {
+                flow: self.lines.join(flow),
+                group: self.groups.join(group),
+            };
+            self.classes.set(index, class);
+        }
+        (index, true)
     }
 
     /// The extra of a slot, made if it has none.

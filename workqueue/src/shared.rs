@@ -11,10 +11,12 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use crate::in_flight::DeadLetter;
+use crate::options::Added;
 use crate::order::{Flow, Group};
-use crate::queue::{Core, Lease, Taken, Tickets, Verdict};
+use crate::pace::{PATIENCE, Pace};
+use crate::queue::{Core, Ended, Lease, Taken, Tickets, Verdict};
 use crate::rate_limit::{Attempt, Delay, RateLimiter};
-use crate::sync::{Mutex, lock, now};
+use crate::sync::{Mutex, MutexGuard, lock, now};
 use crate::timer::Timer;
 use crate::waiters::Waiters;
 
@@ -46,6 +48,14 @@ pub(crate) struct Pacer<T> {
 }
 
 pub(crate) struct State<T> {
+    /// Somebody waits for something: to be looked at after every operation.
+    watched: bool,
+    /// When the clock was last read, and whether that was in the present operation.
+    seen: u64,
+    fresh: bool,
+    pace: Pace,
+    /// When a waiter in [`next`](crate::WorkQueue::next) was last woken for a key.
+    woken: u64,
     pub(crate) core: Core<T>,
     /// Those in [`next`](crate::WorkQueue::next).
     pub(crate) next: Waiters,
@@ -65,6 +75,11 @@ pub(crate) struct State<T> {
 impl<T: Clone + Eq + Hash> State<T> {
     pub(crate) fn new(core: Core<T>, capacity: usize) -> Self {
         Self {
+            watched: false,
+            seen: 0,
+            fresh: false,
+            pace: Pace::default(),
+            woken: 0,
             core,
             next: Waiters::default(),
             timer: None,
@@ -76,13 +91,50 @@ impl<T: Clone + Eq + Hash> State<T> {
         }
     }
 
+    /// The present time, in the core's terms.
+    #[inline]
+    pub(crate) fn now(&mut self) -> u64 {
+        self.seen = self.core.nanos(now());
+        self.fresh = true;
+        self.seen
+    }
+
     /// The present time if it matters, see [`Builder::durations`](crate::Builder::durations).
-    pub(crate) fn clock(&self) -> Instant {
-        if self.core.needs_clock() {
-            now()
-        } else {
-            self.core.epoch()
-        }
+    #[inline]
+    pub(crate) fn clock(&mut self) -> u64 {
+        if self.core.needs_clock() { self.now() } else { 0 }
+    }
+
+    /// [`Core::add`] of a plain add; the clock is read only if it matters.
+    #[inline]
+    pub(crate) fn add(&mut self, key: T, class: (Option<Flow>, Option<Group>)) -> Added {
+        let (seen, fresh) = (&mut self.seen, &mut self.fresh);
+        self.core.add_plain(key, class, |core| {
+            (*seen, *fresh) = (core.nanos(now()), true);
+            *seen
+        })
+    }
+
+    #[inline]
+    pub(crate) fn take(&mut self, now: u64) -> Option<Taken<T>> {
+        let taken = self.core.take_at(now)?;
+        let core = &self.core;
+        self.pace.started(taken.lease, || core.nanos(crate::sync::now()));
+        Some(taken)
+    }
+
+    #[inline]
+    fn done(&mut self, lease: Lease) -> Option<Ended> {
+        let now = self.clock();
+        let core = &self.core;
+        self.pace.finished(lease, || core.nanos(crate::sync::now()));
+        self.core.done_at(lease, now)
+    }
+
+    fn finish(&mut self, lease: Lease, verdict: Verdict) -> Option<Ended> {
+        let now = self.now();
+        self.pace.finished(lease, || now);
+        self.core.finish_at(lease, verdict, now)
     }
 
     pub(crate) fn has_room_for(&self, key: &T) -> bool {
@@ -91,6 +143,33 @@ impl<T: Clone + Eq + Hash> State<T> {
 
     pub(crate) fn is_drained(&self) -> bool {
         self.core.running() == 0 && self.core.is_exhausted()
+    }
+
+    /// Registers a waiter that found nothing. Ready if it should look again.
+    fn wait(
+        &mut self,
+        id: &mut Option<usize>,
+        timer: &mut Timer,
+        now: u64,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        self.watch();
+        self.next.register(id, cx);
+        let me = id.unwrap_or_default();
+        let Some(due) = self.core.next_wake() else {
+            // What this waiter was set for is gone: whoever brings the next delay must find nobody driving,
+            // or a driver set for the past would be trusted with it.
+            self.timer = self.timer.filter(|(driver, _)| *driver != me);
+            return Poll::Pending;
+        };
+        if self.core.nanos(due) <= now {
+            return Poll::Ready(());
+        }
+        if self.timer.is_some_and(|(driver, _)| driver != me) {
+            return Poll::Pending;
+        }
+        self.timer = Some((me, due));
+        timer.poll_until(due, cx)
     }
 
     /// Takes a waiter out of [`next`](Self::next), and the timer from it.
@@ -102,17 +181,20 @@ impl<T: Clone + Eq + Hash> State<T> {
     }
 
     /// Nobody waits for anything and no reservation came free.
+    #[inline]
     fn is_quiet(&self) -> bool {
-        self.next.is_empty()
-            && self.drains.is_empty()
-            && self.room.is_empty()
-            && self.stops.is_empty()
-            && !self.core.has_tickets()
+        !self.watched && !self.core.has_tickets()
     }
 
-    /// Who has to look again after a change. As many waiters are kept notified as there are keys to take, so a waiter
-    /// that is dropped after it was notified passes the word on by leaving; and whenever a delay runs and somebody
-    /// waits, one waiter drives the timer or was notified and will.
+    /// Somebody is about to register among the waiters.
+    pub(crate) fn watch(&mut self) {
+        self.watched = true;
+    }
+
+    /// Who has to look again after a change. While there are keys to take, some waiters are kept notified: few next to the
+    /// keys, since each that takes one and leaves others passes the word on before it goes to work, and so does one that
+    /// is dropped after it was notified. And whenever a delay runs and somebody waits, one waiter drives the timer or was
+    /// notified and will.
     fn wakes(&mut self) -> Wakes {
         let mut wakes = Wakes::new();
         if !self.next.is_empty() {
@@ -134,6 +216,10 @@ impl<T: Clone + Eq + Hash> State<T> {
         if self.stop && !self.stops.is_empty() {
             wakes.extend(self.stops.notify_all());
         }
+        self.watched = !(self.next.is_empty()
+            && self.drains.is_empty()
+            && self.room.is_empty()
+            && self.stops.is_empty());
         wakes
     }
 
@@ -145,9 +231,10 @@ impl<T: Clone + Eq + Hash> State<T> {
             return;
         }
         let driver = self.timer.map(|(driver, _)| driver);
-        let wanted = self.core.runnable().min(self.next.len());
+        let wanted = self.wanted().min(self.next.len());
         while self.next.notified() < wanted {
             wakes.extend(self.next.notify_one(driver));
+            self.woken = if self.fresh { self.seen } else { self.now() };
         }
         match (self.timer, self.core.next_wake()) {
             (Some((driver, set)), Some(due)) if due < set => {
@@ -157,6 +244,24 @@ impl<T: Clone + Eq + Hash> State<T> {
             (None, Some(_)) if self.next.notified() == 0 => wakes.extend(self.next.notify_one(None)),
             _ => {}
         }
+    }
+
+    /// How many waiters have to be on their way to the keys there are.
+    ///
+    /// As long as runs are short, one: it has the next one woken when it comes, and may well be done with all keys by the
+    /// time a second thread could be up. A waiter whose task is kept busy by something else, or sits in its scheduler
+    /// behind one that is, must not hold up the others: if it does not look for a while, another is woken. Where runs are
+    /// long, one for one key, two for two, then one more whenever the keys double.
+    fn wanted(&mut self) -> usize {
+        let (runnable, coming) = (self.core.runnable(), self.next.notified());
+        if !self.pace.is_short() {
+            return (usize::BITS - runnable.leading_zeros()) as usize;
+        }
+        if coming == 0 || coming >= runnable {
+            return runnable.min(1);
+        }
+        let now = if self.fresh { self.seen } else { self.now() };
+        coming + usize::from(now.saturating_sub(self.woken) > PATIENCE)
     }
 }
 
@@ -176,60 +281,47 @@ impl<T: Clone + Eq + Hash> Shared<T> {
     }
 
     /// Runs one operation under the lock, then wakes whom it concerns and returns what reservations it freed.
+    #[inline]
     pub(crate) fn with<R>(&self, act: impl FnOnce(&mut State<T>) -> R) -> R {
         let mut state = lock(&self.state);
         let result = act(&mut state);
-        if state.is_quiet() {
-            return result;
+        if !state.is_quiet() {
+            self.wake(state);
         }
+        result
+    }
+
+    fn wake(&self, mut state: MutexGuard<'_, State<T>>) {
         let wakes = state.wakes();
         let tickets = state.core.take_tickets();
+        state.fresh = false;
         drop(state);
         wakes.into_iter().for_each(Waker::wake);
         if !tickets.is_empty() {
             self.give_back(tickets);
         }
-        result
     }
 
-    /// One poll of a waiter: up to `max` keys, or `None` when the queue is closed and exhausted.
-    pub(crate) fn poll_take(
+    /// One poll of a waiter: what `take` gets at the present time, or `None` when the queue is closed and exhausted.
+    #[inline]
+    pub(crate) fn poll_take<R>(
         &self,
         id: &mut Option<usize>,
         timer: &mut Timer,
-        max: usize,
         cx: &mut Context<'_>,
-    ) -> Poll<SmallVec<[Taken<T>; 1]>> {
+        mut take: impl FnMut(&mut State<T>, u64) -> Option<R>,
+    ) -> Poll<Option<R>> {
         self.with(|state| {
             loop {
                 let now = state.clock();
-                let mut taken = SmallVec::new();
-                while taken.len() < max {
-                    let Some(next) = state.core.take(now) else {
-                        break;
-                    };
-                    taken.push(next);
-                }
-                if !taken.is_empty() || state.core.is_exhausted() {
-                    state.leave(id);
+                let taken = take(state, now);
+                if taken.is_some() || state.core.is_exhausted() {
+                    if id.is_some() {
+                        state.leave(id);
+                    }
                     return Poll::Ready(taken);
                 }
-                state.next.register(id, cx);
-                let me = id.unwrap_or_default();
-                let Some(due) = state.core.next_wake() else {
-                    // What this waiter was set for is gone: whoever brings the next delay must find nobody driving,
-                    // or a driver set for the past would be trusted with it.
-                    state.timer = state.timer.filter(|(driver, _)| *driver != me);
-                    return Poll::Pending;
-                };
-                if due <= now {
-                    continue;
-                }
-                if state.timer.is_some_and(|(driver, _)| driver != me) {
-                    return Poll::Pending;
-                }
-                state.timer = Some((me, due));
-                if timer.poll_until(due, cx).is_pending() {
+                if state.wait(id, timer, now, cx).is_pending() {
                     return Poll::Pending;
                 }
             }
@@ -243,7 +335,16 @@ impl<T: Clone + Eq + Hash> Shared<T> {
         }
     }
 
+    #[inline]
     pub(crate) fn class(&self, key: &T) -> (Option<Flow>, Option<Group>) {
+        if self.flow.is_none() && self.group.is_none() {
+            (None, None)
+        } else {
+            self.ask_class(key)
+        }
+    }
+
+    fn ask_class(&self, key: &T) -> (Option<Flow>, Option<Group>) {
         let flow = self
             .flow
             .as_ref()
@@ -280,13 +381,18 @@ impl<T: Clone + Eq + Hash> Shared<T> {
         let _ = self.contain("rate limiter", || pacer.limiter.forget(key));
     }
 
+    /// Ends a run that succeeded.
+    #[inline]
+    pub(crate) fn done(&self, key: &T, lease: Lease) {
+        let ended = self.with(|state| state.done(lease));
+        if ended.is_some_and(|ended| ended.forget) {
+            self.forget_in_limiter(key);
+        }
+    }
+
     /// Ends a run.
     pub(crate) fn finish(&self, key: &T, lease: Lease, verdict: Verdict) {
-        let delays = !matches!(verdict, Verdict::Done | Verdict::Forget);
-        let ended = self.with(|state| {
-            let now = if delays { now() } else { state.clock() };
-            state.core.finish(lease, verdict, now)
-        });
+        let ended = self.with(|state| state.finish(lease, verdict));
         if ended.is_some_and(|ended| ended.forget) {
             self.forget_in_limiter(key);
         }

@@ -131,6 +131,7 @@ impl<T: Clone + Eq + Hash> Draining<'_, T> {
             if state.stop || state.is_drained() {
                 return Poll::Ready(());
             }
+            state.watch();
             state.drains.register(id, cx);
             let Some(deadline) = deadline else {
                 return Poll::Pending;

@@ -106,7 +106,7 @@ impl Waiters {
             .iter_mut()
             .map(|(_, waiter)| {
                 waiter.notified = true;
-                waiter.waker.clone()
+                std::mem::replace(&mut waiter.waker, Waker::noop().clone())
             })
             .collect()
     }
@@ -115,7 +115,8 @@ impl Waiters {
         let waiter = &mut self.waiters[id];
         waiter.notified = true;
         self.notified += 1;
-        waiter.waker.clone()
+        // It needs none until it registers again.
+        std::mem::replace(&mut waiter.waker, Waker::noop().clone())
     }
 }
 

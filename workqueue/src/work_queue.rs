@@ -5,7 +5,6 @@ use std::hash::Hash;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use crate::builder::Builder;
@@ -58,7 +57,7 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
     /// Asks for a run of `key`: once for all adds until the run starts, once more if the key is running.
     pub fn add(&self, key: T) -> Added {
         let class = self.shared.class(&key);
-        self.shared.with(|state| state.core.add_plain(key, class, now))
+        self.shared.with(|state| state.add(key, class))
     }
 
     /// Asks for a run not before `delay` from now. A key that is ready stays ready; of two delays the earlier counts.
@@ -67,7 +66,10 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
             after: Some(delay),
             ..self.request(&key)
         };
-        self.shared.with(|state| state.core.add(key, request, now()))
+        self.shared.with(|state| {
+            let now = state.now();
+            state.core.add_at(key, request, now)
+        })
     }
 
     /// Asks for a run as soon as the rate limiter allows, as after a failure. For a key that is in flight, end the run
@@ -90,22 +92,28 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
         request.min_interval = options.min_interval;
         request.at_once = options.at_once;
         request.source = options.source;
-        self.shared.with(|state| state.core.add(key, request, now()))
+        self.shared.with(|state| {
+            let now = state.now();
+            state.core.add_at(key, request, now)
+        })
     }
 
     /// Asks for a run of each key, in one step. Returns how many runs were ordered that were not before.
     pub fn add_many(&self, keys: impl IntoIterator<Item = T>) -> usize {
         let requests: Vec<_> = keys.into_iter().map(|key| (self.request(&key), key)).collect();
         self.shared.with(|state| {
-            let now = now();
+            let now = state.now();
             let added = requests
                 .into_iter()
-                .map(|(request, key)| state.core.add(key, request, now));
+                .map(|(request, key)| state.core.add_at(key, request, now));
             added.filter(|added| *added == Added::New).count()
         })
     }
 
     /// Waits for the next key; `None` once the queue is closed and nothing more can come.
+    ///
+    /// A burst of keys wakes few of those who wait, and each wakes the next before it returns. So a future that was woken
+    /// should be polled or dropped soon: keys may wait for it meanwhile, though others are passed the word when it is slow.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing: a key leaves the queue only when the future completes.
@@ -125,8 +133,10 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
     /// The next key if one is ready.
     #[must_use]
     pub fn try_next(&self) -> Option<InFlight<T>> {
-        let taken = self.shared.with(|state| state.core.take(state.clock()))?;
-        Some(self.lease(taken))
+        self.shared.with(|state| {
+            let now = state.clock();
+            Some(self.lease(state.take(now)?))
+        })
     }
 
     /// Forgets the failures of a key. Runs that end with [`InFlight::done`] do it by themselves.
@@ -221,12 +231,9 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
         self.shared.with(|state| state.core.top_failing(max))
     }
 
+    #[inline]
     pub(crate) fn lease(&self, taken: Taken<T>) -> InFlight<T> {
         InFlight::new(Arc::clone(&self.shared), taken)
-    }
-
-    pub(crate) fn leases(&self, taken: SmallVec<[Taken<T>; 1]>) -> Vec<InFlight<T>> {
-        taken.into_iter().map(|taken| self.lease(taken)).collect()
     }
 
     pub(crate) fn request(&self, key: &T) -> Request {

@@ -43,6 +43,62 @@ fn w2_an_add_wakes_a_waiter_whatever_the_order() {
     });
 }
 
+/// A queue whose runs have been short so far, so that one waiter is woken for many keys and wakes the next.
+fn queue_of_short_runs() -> WorkQueue<u8> {
+    let queue = queue();
+    queue.add(0);
+    queue.try_next().expect("just added").done();
+    queue
+}
+
+#[test]
+fn w2_a_woken_waiter_wakes_the_next_before_it_works() {
+    check(|| {
+        let queue = queue_of_short_runs();
+        let waiters: Vec<_> = (0..2)
+            .map(|_| {
+                let queue = queue.clone();
+                thread::spawn(move || block_on(queue.next()).expect("the queue is open"))
+            })
+            .collect();
+        queue.add(1);
+        queue.add(2);
+        // Held until both have theirs: the end of a run wakes nobody here.
+        let leases: Vec<_> = waiters.into_iter().map(|waiter| waiter.join().unwrap()).collect();
+        leases.into_iter().for_each(|item| item.done());
+        assert!(queue.is_empty());
+    });
+}
+
+#[test]
+fn w2_the_only_woken_waiter_of_many_keys_passes_the_word_on_when_it_is_dropped() {
+    check(|| {
+        let queue = queue_of_short_runs();
+        let quitter = {
+            let queue = queue.clone();
+            thread::spawn(move || {
+                let mut next = pin!(queue.next());
+                let mut cx = Context::from_waker(Waker::noop());
+                match next.as_mut().poll(&mut cx) {
+                    Poll::Ready(item) => item,
+                    Poll::Pending => None,
+                }
+            })
+        };
+        let worker = {
+            let queue = queue.clone();
+            thread::spawn(move || block_on(queue.next()).expect("the queue is open"))
+        };
+        queue.add_many([1, 2]);
+        let item = worker.join().unwrap();
+        let other = quitter.join().unwrap();
+        item.done();
+        if let Some(other) = other {
+            other.done();
+        }
+    });
+}
+
 #[test]
 fn w1_two_workers_and_two_adds_of_one_key_never_overlap_and_lose_nothing() {
     check(|| {

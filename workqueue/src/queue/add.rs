@@ -22,8 +22,11 @@ struct Wanted {
 
 impl<T: Clone + Eq + Hash> Core<T> {
     /// Asks for a run of `key`. Ignored once the queue is closed.
-    pub fn add(&mut self, key: T, mut request: Request, now: Instant) -> Added {
-        let now = self.nanos(now);
+    pub fn add(&mut self, key: T, request: Request, now: Instant) -> Added {
+        self.add_at(key, request, self.nanos(now))
+    }
+
+    pub(crate) fn add_at(&mut self, key: T, mut request: Request, now: u64) -> Added {
         self.fire_due(now);
         if self.closed {
             self.free_tickets(request.limited);
@@ -37,8 +40,7 @@ impl<T: Clone + Eq + Hash> Core<T> {
         }
         let source = self.source_bit(request.source);
         let tag = tag(self.hasher.hash_one(&key));
-        let found = self.find_tagged(&key, tag);
-        let index = found.unwrap_or_else(|| self.insert(key, tag, request.flow, request.group));
+        let (index, _) = self.find_or_insert(key, tag, (request.flow, request.group));
         if request.limited.is_some() {
             self.extra(index).limited = true;
         }
@@ -48,39 +50,37 @@ impl<T: Clone + Eq + Hash> Core<T> {
     }
 
     /// [`add`](Self::add) without options. The clock is read only where the time matters: not for a key that waits.
-    pub(crate) fn add_plain(&mut self, key: T, (flow, group): Class, now: impl FnOnce() -> Instant) -> Added {
+    #[inline]
+    pub(crate) fn add_plain(&mut self, key: T, class: Class, now: impl FnOnce(&Self) -> u64) -> Added {
         if self.timed || self.remember > 0 || !self.wheel.is_idle() {
-            return self.add(
+            let (now, (flow, group)) = (now(self), class);
+            return self.add_at(
                 key,
                 Request {
                     flow,
                     group,
                     ..Request::default()
                 },
-                now(),
+                now,
             );
         }
         if self.closed {
             return Added::Closed;
         }
         let tag = tag(self.hasher.hash_one(&key));
-        let found = self.find_tagged(&key, tag);
-        if let Some(index) = found {
-            let slot = &self.slots[index as usize];
-            let waits = matches!(slot.state, State::Ready | State::Blocked | State::Parked);
-            if waits && slot.priority <= Priority::Normal {
-                return Added::Merged;
-            }
+        let (index, new) = self.find_or_insert(key, tag, class);
+        if new {
+            let now = if self.durations { now(self) } else { 0 };
+            self.want(index, now);
+            return Added::New;
         }
-        let now = if self.durations { self.nanos(now()) } else { 0 };
-        match found {
-            Some(index) => self.merge(index, &mut Request::default(), now),
-            None => {
-                let index = self.insert(key, tag, flow, group);
-                self.want(index, now);
-                Added::New
-            }
+        let slot = &self.slots[index as usize];
+        let waits = matches!(slot.state, State::Ready | State::Blocked | State::Parked);
+        if waits && slot.priority <= Priority::Normal {
+            return Added::Merged;
         }
+        let now = if self.durations { now(self) } else { 0 };
+        self.merge(index, &mut Request::default(), now)
     }
 
     fn merge(&mut self, index: u32, request: &mut Request, now: u64) -> Added {
@@ -138,8 +138,8 @@ impl<T: Clone + Eq + Hash> Core<T> {
         let moves = match merge {
             // A debounced add prolongs its own burst.
             _ if burst && wanted.debounced => true,
-            Merge::Earliest => wanted.at < slot.deadline,
-            Merge::Latest => wanted.at > slot.deadline,
+            Merge::Earliest => wanted.at < slot.at,
+            Merge::Latest => wanted.at > slot.at,
             Merge::Replace => true,
         };
         if !moves {
@@ -182,14 +182,7 @@ impl<T: Clone + Eq + Hash> Core<T> {
             .extras
             .get(slot.extra as usize)
             .is_some_and(|extra| extra.burst.is_some());
-        let (again, current) = (
-            slot.again,
-            if slot.again == Again::Now {
-                now
-            } else {
-                slot.deadline
-            },
-        );
+        let (again, current) = (slot.again, if slot.again == Again::Now { now } else { slot.at });
         slot.priority = if again == Again::No {
             priority
         } else {

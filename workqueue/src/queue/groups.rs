@@ -31,10 +31,13 @@ pub(super) struct Groups {
 pub(super) type Released = SmallVec<[u32; Priority::COUNT]>;
 
 impl Groups {
+    #[inline]
     pub(super) fn join(&mut self, group: Option<Group>) -> u32 {
-        let Some(group) = group else {
-            return NONE;
-        };
+        group.map_or(NONE, |group| self.join_named(group))
+    }
+
+    #[inline(never)]
+    fn join_named(&mut self, group: Group) -> u32 {
         if let Some(&index) = self.by_id.get(&group.id) {
             let state = &mut self.groups[index as usize];
             state.members += 1;
@@ -69,6 +72,7 @@ impl Groups {
         self.waiting
     }
 
+    #[inline]
     pub(super) fn is_full(&self, group: u32) -> bool {
         group != NONE && self.groups[group as usize].running >= self.groups[group as usize].limit
     }
@@ -97,6 +101,7 @@ impl Groups {
     }
 
     /// A member that stood in line starts to run.
+    #[inline]
     pub(super) fn start(&mut self, group: u32) {
         if group != NONE {
             self.groups[group as usize].running += 1;

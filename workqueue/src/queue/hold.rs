@@ -25,14 +25,13 @@ impl<T: Clone + Eq + Hash> Core<T> {
             return;
         }
         let tag = tag(self.hasher.hash_one(&key));
-        let found = self.find_tagged(&key, tag);
         if until <= now {
-            if let Some(index) = found {
+            if let Some(index) = self.find_tagged(&key, tag) {
                 self.open_gate(index, now);
             }
             return;
         }
-        let index = found.unwrap_or_else(|| self.insert(key, tag, flow, group));
+        let (index, _) = self.find_or_insert(key, tag, (flow, group));
         let waits = matches!(
             self.slots[index as usize].state,
             State::Ready | State::Blocked | State::Parked

@@ -3,13 +3,16 @@
 //! Lists are linked through the slots, so moving a key allocates nothing and taking one out of the middle is O(1). A key
 //! that comes back with an old place in line (released by its group, or wanted again while it ran) stands in the small
 //! ordered map `early` of its line; a line is served by age across both.
+//!
+//! Keys that name no flow share one that is always there, is never at a limit, and takes turns with the others if there
+//! are any.
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
 
 use slab::Slab;
 
-use super::slot::{NONE, Slot};
+use super::slot::{NONE, Slot, UNNAMED};
 use crate::options::Priority;
 use crate::order::{Flow, Order};
 
@@ -41,6 +44,16 @@ impl Line {
         linked: false,
         turns: 0,
     };
+
+    #[cold]
+    fn push_early(&mut self, seq: u64, index: u32) {
+        self.early.insert(seq, index);
+    }
+
+    #[cold]
+    fn remove_early(&mut self, seq: u64) -> bool {
+        self.early.remove(&seq).is_some()
+    }
 }
 
 #[derive(Debug)]
@@ -69,15 +82,23 @@ pub(super) struct Lines {
     order: Order,
     /// Nanoseconds; a key counts as that much younger per lane below the first.
     aging: Option<u64>,
+    /// Bit set of the lanes whose ring has flows.
+    open: u8,
     lanes: [Lane; LANES],
+    /// The lines of the flow of keys that name none.
+    unnamed: [Line; LANES],
     flows: Slab<FlowState>,
     by_id: HashMap<u64, u32, foldhash::fast::RandomState>,
     /// Ready keys whose flow may not run one more.
     held: usize,
-    /// Bit set of the lanes whose ring has flows.
-    open: u8,
-    /// The flow of keys that name none.
-    unnamed: u32,
+}
+
+/// A key that may run, and where it stands.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct First {
+    pub(super) index: u32,
+    pub(super) flow: u32,
+    lane: usize,
 }
 
 impl Lines {
@@ -91,22 +112,22 @@ impl Lines {
                 len: 0,
                 credit: 0,
             }; LANES],
+            unnamed: [Line::EMPTY; LANES],
             flows: Slab::new(),
             by_id: HashMap::default(),
             held: 0,
             open: 0,
-            unnamed: NONE,
         }
     }
 
     /// Adds a member to a flow and returns the flow's index.
+    #[inline]
     pub(super) fn join(&mut self, flow: Option<Flow>) -> u32 {
-        let Some(flow) = flow else {
-            if self.unnamed == NONE {
-                self.unnamed = self.new_flow(0, 1, u32::MAX);
-            }
-            return self.unnamed;
-        };
+        flow.map_or(UNNAMED, |flow| self.join_named(flow))
+    }
+
+    #[inline(never)]
+    fn join_named(&mut self, flow: Flow) -> u32 {
         if let Some(&index) = self.by_id.get(&flow.id) {
             let state = &mut self.flows[index as usize];
             state.members += 1;
@@ -114,33 +135,67 @@ impl Lines {
             (state.weight, state.limit) = (flow.weight, flow.limit);
             return index;
         }
-        let index = self.new_flow(flow.id, flow.weight, flow.limit);
+        let index = self.flows.insert(FlowState {
+            id: flow.id,
+            weight: flow.weight,
+            limit: flow.limit,
+            running: 0,
+            members: 1,
+            lines: [Line::EMPTY; LANES],
+        }) as u32;
         self.by_id.insert(flow.id, index);
         index
     }
 
-    fn new_flow(&mut self, id: u64, weight: u32, limit: u32) -> u32 {
-        let lines = [Line::EMPTY; LANES];
-        self.flows.insert(FlowState {
-            id,
-            weight,
-            limit,
-            running: 0,
-            members: 1,
-            lines,
-        }) as u32
+    /// Takes a member out of a flow. It ends with its last key.
+    #[inline]
+    pub(super) fn leave(&mut self, flow: u32) {
+        if flow != UNNAMED {
+            self.leave_named(flow);
+        }
     }
 
-    /// Takes a member out of a flow. It ends with its last key.
-    pub(super) fn leave(&mut self, flow: u32) {
-        if flow == self.unnamed {
-            return;
-        }
+    #[inline(never)]
+    fn leave_named(&mut self, flow: u32) {
         let state = &mut self.flows[flow as usize];
         state.members -= 1;
         if state.members == 0 {
             self.by_id.remove(&state.id);
             self.flows.remove(flow as usize);
+        }
+    }
+
+    #[inline]
+    fn line(&self, flow: u32, lane: usize) -> &Line {
+        if flow == UNNAMED {
+            &self.unnamed[lane]
+        } else {
+            &self.flows[flow as usize].lines[lane]
+        }
+    }
+
+    #[inline]
+    fn line_mut(&mut self, flow: u32, lane: usize) -> &mut Line {
+        if flow == UNNAMED {
+            &mut self.unnamed[lane]
+        } else {
+            &mut self.flows[flow as usize].lines[lane]
+        }
+    }
+
+    /// Whether a flow runs as many keys as it may.
+    fn is_full(&self, flow: u32) -> bool {
+        flow != UNNAMED && {
+            let state = &self.flows[flow as usize];
+            state.running >= state.limit
+        }
+    }
+
+    fn weight(&self, flow: u32) -> u32 {
+        if flow == UNNAMED {
+            1
+        } else {
+            self.flows[flow as usize].weight
         }
     }
 
@@ -160,13 +215,14 @@ impl Lines {
 
     /// When the key that has waited longest in a lane became ready. O(flows).
     pub(super) fn oldest<T>(&self, lane: usize, slots: &[Slot<T>]) -> Option<u64> {
-        let heads = self
-            .flows
-            .iter()
-            .filter_map(|(_, flow)| first(&flow.lines[lane], slots));
-        heads.map(|slot| slots[slot as usize].since).min()
+        let named = self.flows.iter().map(|(_, flow)| &flow.lines[lane]);
+        let heads = named
+            .chain([&self.unnamed[lane]])
+            .filter_map(|line| first(line, slots));
+        heads.map(|slot| slots[slot as usize].at).min()
     }
 
+    #[inline]
     fn lane_of(&self, priority: Priority) -> usize {
         match self.order {
             Order::Fifo => Priority::Normal.index(),
@@ -174,20 +230,24 @@ impl Lines {
         }
     }
 
-    /// Puts a key in line by its `seq`.
-    pub(super) fn push<T>(&mut self, index: u32, slots: &mut [Slot<T>]) {
-        let slot = &slots[index as usize];
-        let (flow, lane, seq) = (slot.flow, self.lane_of(slot.priority), slot.seq);
-        let line = &mut self.flows[flow as usize].lines[lane];
-        if line.tail != NONE && slots[line.tail as usize].seq > seq {
-            line.early.insert(seq, index);
+    /// Puts a key of a flow in line by its `seq`.
+    #[inline]
+    pub(super) fn push<T>(&mut self, index: u32, flow: u32, slots: &mut [Slot<T>]) {
+        let slot = &mut slots[index as usize];
+        let (lane, seq) = (self.lane_of(slot.priority), slot.seq);
+        let line = self.line_mut(flow, lane);
+        let tail = line.tail;
+        (slot.prev, slot.next) = (tail, NONE);
+        if tail == NONE {
+            (line.head, line.tail) = (index, index);
         } else {
-            (slots[index as usize].prev, slots[index as usize].next) = (line.tail, NONE);
-            match line.tail {
-                NONE => line.head = index,
-                tail => slots[tail as usize].next = index,
+            let last = &mut slots[tail as usize];
+            if last.seq > seq {
+                line.push_early(seq, index);
+            } else {
+                last.next = index;
+                line.tail = index;
             }
-            line.tail = index;
         }
         line.len += 1;
         let (linked, others) = (line.linked, line.len - 1);
@@ -195,7 +255,7 @@ impl Lines {
         if linked {
             return;
         }
-        if self.flows[flow as usize].running >= self.flows[flow as usize].limit {
+        if self.is_full(flow) {
             self.held += 1;
         } else {
             self.held -= others as usize;
@@ -203,19 +263,17 @@ impl Lines {
         }
     }
 
-    /// Takes a key out of line.
-    pub(super) fn remove<T>(&mut self, index: u32, slots: &mut [Slot<T>]) {
+    /// Takes a key of a flow out of line.
+    pub(super) fn remove<T>(&mut self, index: u32, flow: u32, slots: &mut [Slot<T>]) {
+        let lane = self.lane_of(slots[index as usize].priority);
+        self.take_out(First { index, flow, lane }, slots);
+    }
+
+    fn take_out<T>(&mut self, First { index, flow, lane }: First, slots: &mut [Slot<T>]) {
         let slot = &slots[index as usize];
-        let (flow, lane, seq, prev, next) = (
-            slot.flow,
-            self.lane_of(slot.priority),
-            slot.seq,
-            slot.prev,
-            slot.next,
-        );
-        let state = &mut self.flows[flow as usize];
-        let line = &mut state.lines[lane];
-        if line.early.is_empty() || line.early.remove(&seq).is_none() {
+        let (seq, prev, next) = (slot.seq, slot.prev, slot.next);
+        let line = self.line_mut(flow, lane);
+        if line.early.is_empty() || !line.remove_early(seq) {
             match prev {
                 NONE => line.head = next,
                 prev => slots[prev as usize].next = next,
@@ -226,53 +284,93 @@ impl Lines {
             }
         }
         line.len -= 1;
+        let (linked, left) = (line.linked, line.len);
         self.lanes[lane].len -= 1;
-        if line.linked {
-            if line.len == 0 {
-                self.unlink(flow, lane);
-            }
-        } else {
+        if !linked {
             self.held -= 1;
+        } else if left == 0 {
+            self.unlink(flow, lane);
         }
     }
 
     /// The key to run next; it stays in line.
-    pub(super) fn next<T>(&mut self, now: u64, slots: &[Slot<T>]) -> Option<u32> {
+    #[inline]
+    pub(super) fn next<T>(&mut self, now: u64, slots: &[Slot<T>]) -> Option<First> {
         let lane = self.next_lane(now, slots)?;
         let flow = self.lanes[lane].head;
-        first(&self.flows[flow as usize].lines[lane], slots)
+        let index = first(self.line(flow, lane), slots)?;
+        Some(First { index, flow, lane })
     }
 
     /// Accounts for the run of a key that [`next`](Self::next) named, and takes it out of line.
-    pub(super) fn start<T>(&mut self, index: u32, slots: &mut [Slot<T>]) {
-        let (flow, lane) = (
-            slots[index as usize].flow,
-            self.lane_of(slots[index as usize].priority),
-        );
-        self.charge(lane);
-        self.remove(index, slots);
-        let state = &mut self.flows[flow as usize];
-        state.running += 1;
-        let full = state.running >= state.limit;
-        let line = &mut state.lines[lane];
+    #[inline]
+    pub(super) fn start<T>(&mut self, key: First, slots: &mut [Slot<T>]) {
+        if self.open.count_ones() > 1 {
+            self.charge(key.lane);
+        }
+        // Alone in the ring, a flow that has no limit takes no turns.
+        if key.flow == UNNAMED && self.lanes[key.lane].tail == UNNAMED {
+            self.pop_plain(key, slots);
+        } else {
+            self.take_out(key, slots);
+            self.end_turn(key);
+        }
+    }
+
+    #[inline]
+    fn pop_plain<T>(&mut self, key: First, slots: &mut [Slot<T>]) {
+        let (line, lane) = (&mut self.unnamed[key.lane], &mut self.lanes[key.lane]);
+        if !line.early.is_empty() {
+            self.take_out(key, slots);
+            return;
+        }
+        line.len -= 1;
+        lane.len -= 1;
+        line.head = slots[key.index as usize].next;
+        if let Some(next) = slots.get_mut(line.head as usize) {
+            next.prev = NONE;
+            return;
+        }
+        (line.tail, line.linked) = (NONE, false);
+        (lane.head, lane.tail, lane.credit) = (NONE, NONE, 0);
+        self.open &= !(1 << key.lane);
+    }
+
+    #[inline(never)]
+    fn end_turn(&mut self, First { flow, lane, .. }: First) {
+        if flow != UNNAMED {
+            self.flows[flow as usize].running += 1;
+        }
+        let (full, weight) = (self.is_full(flow), self.weight(flow));
+        let line = self.line_mut(flow, lane);
         line.turns = line.turns.saturating_sub(1);
+        let (linked, turns) = (line.linked, line.turns);
         if full {
             for lane in 0..LANES {
-                if self.flows[flow as usize].lines[lane].linked {
-                    self.held += self.flows[flow as usize].lines[lane].len as usize;
+                let line = self.line(flow, lane);
+                if line.linked {
+                    self.held += line.len as usize;
                     self.unlink(flow, lane);
                 }
             }
-        } else if line.linked && line.turns == 0 && self.lanes[lane].head != self.lanes[lane].tail {
+        } else if linked && turns == 0 && self.lanes[lane].head != self.lanes[lane].tail {
             self.unlink(flow, lane);
             self.link(flow, lane);
-        } else if line.linked && line.turns == 0 {
-            line.turns = state.weight;
+        } else if linked && turns == 0 {
+            self.line_mut(flow, lane).turns = weight;
         }
     }
 
     /// Accounts for the end of a run.
+    #[inline]
     pub(super) fn finish(&mut self, flow: u32) {
+        if flow != UNNAMED {
+            self.finish_named(flow);
+        }
+    }
+
+    #[inline(never)]
+    fn finish_named(&mut self, flow: u32) {
         let state = &mut self.flows[flow as usize];
         state.running -= 1;
         if self.held == 0 || state.running >= state.limit {
@@ -287,21 +385,29 @@ impl Lines {
         }
     }
 
+    #[inline]
     fn next_lane<T>(&self, now: u64, slots: &[Slot<T>]) -> Option<usize> {
-        let first = self.open.trailing_zeros() as usize;
-        if self.open.count_ones() <= 1 {
-            return (self.open != 0).then_some(first);
+        match self.open.count_ones() {
+            0 => None,
+            1 => Some(self.open.trailing_zeros() as usize),
+            _ => Some(self.choose_lane(now, slots)),
         }
+    }
+
+    #[inline(never)]
+    fn choose_lane<T>(&self, now: u64, slots: &[Slot<T>]) -> usize {
+        let first = self.open.trailing_zeros() as usize;
         if let Some(lane) = self.overdue_lane(now, slots) {
-            return Some(lane);
+            return lane;
         }
         let Order::Lanes(shares) = self.order else {
-            return Some(first);
+            return first;
         };
         // Smooth weighted round robin: the lane that is owed most goes first.
         let owed = |lane: usize| self.lanes[lane].credit + i64::from(shares.weights[lane]);
         self.open_lanes()
             .max_by_key(|lane| (owed(*lane), std::cmp::Reverse(*lane)))
+            .unwrap_or(first)
     }
 
     fn open_lanes(&self) -> impl Iterator<Item = usize> + use<> {
@@ -314,12 +420,12 @@ impl Lines {
         let aging = self.aging?;
         let aged = |lane: usize| {
             let flow = self.lanes[lane].head;
-            let head = first(&self.flows.get(flow as usize)?.lines[lane], slots)?;
-            Some(
-                slots[head as usize]
-                    .since
-                    .saturating_add(aging.saturating_mul(lane as u64)),
-            )
+            if flow == NONE {
+                return None;
+            }
+            let head = first(self.line(flow, lane), slots)?;
+            let since = slots[head as usize].at;
+            Some(since.saturating_add(aging.saturating_mul(lane as u64)))
         };
         if !(1..LANES).any(|lane| aged(lane).is_some_and(|due| due <= now)) {
             return None;
@@ -330,13 +436,11 @@ impl Lines {
             .map(|(_, lane)| lane)
     }
 
+    #[inline(never)]
     fn charge(&mut self, served: usize) {
         let Order::Lanes(shares) = self.order else {
             return;
         };
-        if self.open.count_ones() <= 1 {
-            return;
-        }
         let total: i64 = self
             .open_lanes()
             .map(|lane| i64::from(shares.weights[lane]))
@@ -348,33 +452,35 @@ impl Lines {
         self.lanes[served].credit -= total;
     }
 
+    #[inline]
     fn link(&mut self, flow: u32, lane: usize) {
-        let state = &mut self.flows[flow as usize];
-        let line = &mut state.lines[lane];
+        let tail = self.lanes[lane].tail;
+        let weight = self.weight(flow);
+        let line = self.line_mut(flow, lane);
         if line.linked {
             return;
         }
-        let tail = self.lanes[lane].tail;
-        (line.linked, line.turns, line.prev, line.next) = (true, state.weight, tail, NONE);
+        (line.linked, line.turns, line.prev, line.next) = (true, weight, tail, NONE);
         match tail {
             NONE => self.lanes[lane].head = flow,
-            tail => self.flows[tail as usize].lines[lane].next = flow,
+            tail => self.line_mut(tail, lane).next = flow,
         }
         self.lanes[lane].tail = flow;
         self.open |= 1 << lane;
     }
 
+    #[inline]
     fn unlink(&mut self, flow: u32, lane: usize) {
-        let line = &mut self.flows[flow as usize].lines[lane];
+        let line = self.line_mut(flow, lane);
         line.linked = false;
         let (prev, next) = (line.prev, line.next);
         match prev {
             NONE => self.lanes[lane].head = next,
-            prev => self.flows[prev as usize].lines[lane].next = next,
+            prev => self.line_mut(prev, lane).next = next,
         }
         match next {
             NONE => self.lanes[lane].tail = prev,
-            next => self.flows[next as usize].lines[lane].prev = prev,
+            next => self.line_mut(next, lane).prev = prev,
         }
         if self.lanes[lane].head == NONE {
             self.lanes[lane].credit = 0;
@@ -384,11 +490,17 @@ impl Lines {
 }
 
 /// The oldest key of a line.
+#[inline]
 fn first<T>(line: &Line, slots: &[Slot<T>]) -> Option<u32> {
     let head = (line.head != NONE).then_some(line.head);
     if line.early.is_empty() {
         return head;
     }
+    first_early(line, head, slots)
+}
+
+#[cold]
+fn first_early<T>(line: &Line, head: Option<u32>, slots: &[Slot<T>]) -> Option<u32> {
     let (seq, early) = line.early.first_key_value()?;
     head.filter(|head| slots[*head as usize].seq < *seq)
         .or(Some(*early))

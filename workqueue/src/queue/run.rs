@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Core;
-use super::slot::{Again, NEVER, NONE, State};
+use super::lines::First;
+use super::slot::{Again, Class, NEVER, NONE, State};
 use crate::options::Priority;
 use crate::rate_limit::{Delay, nanos};
 
@@ -63,7 +64,11 @@ pub struct Ended {
 impl<T: Clone + Eq + Hash> Core<T> {
     /// Hands out the next key, or `None` when none may run.
     pub fn take(&mut self, now: Instant) -> Option<Taken<T>> {
-        let now = self.nanos(now);
+        self.take_at(self.nanos(now))
+    }
+
+    #[inline]
+    pub(crate) fn take_at(&mut self, now: u64) -> Option<Taken<T>> {
         // Few at a time: they come in order, and one of the first is taken while it is still in the cache.
         if self.wheel.may_be_due(now) && !self.closed {
             self.fire_batch(now, TAKE_BATCH);
@@ -72,17 +77,20 @@ impl<T: Clone + Eq + Hash> Core<T> {
             return None;
         }
         loop {
-            let index = self.lines.next(now, &self.slots)?;
-            if self.groups.is_full(self.slots[index as usize].group) {
-                self.lines.remove(index, &mut self.slots);
-                self.block(index);
+            let first = self.lines.next(now, &self.slots)?;
+            let group = self.classes.of(first.index).group;
+            if self.groups.is_full(group) {
+                self.lines.remove(first.index, first.flow, &mut self.slots);
+                self.block(first.index);
                 continue;
             }
-            return Some(self.start(index, now));
+            return Some(self.start(first, group, now));
         }
     }
 
-    fn start(&mut self, index: u32, now: u64) -> Taken<T> {
+    #[inline]
+    fn start(&mut self, first: First, group: u32, now: u64) -> Taken<T> {
+        let index = first.index;
         // User code first: if cloning panics, the key is still in line.
         let key = self.slots[index as usize]
             .key
@@ -90,8 +98,8 @@ impl<T: Clone + Eq + Hash> Core<T> {
             .expect("a slot in line is occupied");
         // Zero means not running. A lease would have to outlive 2³² runs to be mistaken for another.
         self.runs = self.runs.checked_add(1).unwrap_or(1);
-        self.lines.start(index, &mut self.slots);
-        self.groups.start(self.slots[index as usize].group);
+        self.lines.start(first, &mut self.slots);
+        self.groups.start(group);
         let tail = self.running_tail;
         let slot = &mut self.slots[index as usize];
         slot.state = State::Running;
@@ -101,7 +109,7 @@ impl<T: Clone + Eq + Hash> Core<T> {
         slot.run_priority = slot.priority;
         (slot.prev, slot.next) = (tail, NONE);
         self.counters
-            .started(now.saturating_sub(slot.since), now, self.durations);
+            .started(now.saturating_sub(slot.at), now, self.durations);
         let taken = Taken {
             key,
             lease: Lease {
@@ -126,6 +134,36 @@ impl<T: Clone + Eq + Hash> Core<T> {
     /// Takes a key back; `None` if the lease is not valid, in which case nothing happens.
     pub fn finish(&mut self, lease: Lease, verdict: Verdict, now: Instant) -> Option<Ended> {
         let now = self.nanos(now);
+        if matches!(verdict, Verdict::Done) {
+            self.done_at(lease, now)
+        } else {
+            self.finish_at(lease, verdict, now)
+        }
+    }
+
+    /// [`finish`](Self::finish) for the ordinary case, with a short way for the most ordinary: nobody wants the key again
+    /// and nothing has to be remembered of it.
+    #[inline]
+    pub(crate) fn done_at(&mut self, lease: Lease, now: u64) -> Option<Ended> {
+        let index = lease.slot;
+        let slot = self.slots.get(index as usize)?;
+        let ordinary = slot.run == lease.run
+            && slot.again == Again::No
+            && slot.extra == NONE
+            && self.remember == 0
+            && self.classes.are_plain()
+            && !self.wheel.may_be_due(now);
+        if !ordinary {
+            return self.finish_at(lease, Verdict::Done, now);
+        }
+        self.counters.finished(slot.started, now, self.durations);
+        self.stop_running(index);
+        self.slots[index as usize].state = State::Idle;
+        self.remove(index);
+        Some(Ended::default())
+    }
+
+    pub(crate) fn finish_at(&mut self, lease: Lease, verdict: Verdict, now: u64) -> Option<Ended> {
         self.fire_due(now);
         let index = lease.slot;
         let slot = self
@@ -133,7 +171,8 @@ impl<T: Clone + Eq + Hash> Core<T> {
             .get(index as usize)
             .filter(|slot| slot.run == lease.run)?;
         debug_assert_eq!(slot.state, State::Running, "a valid lease names a running key");
-        let (again, flow, group) = (slot.again, slot.flow, slot.group);
+        let again = slot.again;
+        let Class { flow, group } = self.classes.of(index);
         self.counters.finished(slot.started, now, self.durations);
         self.stop_running(index);
         self.set_state(index, State::Idle);
@@ -188,7 +227,7 @@ impl<T: Clone + Eq + Hash> Core<T> {
             0
         };
         let at = now.saturating_add(delay).max(interval);
-        if asked && slot.deadline < at {
+        if asked && slot.at < at {
             self.set_state(index, State::Delayed);
             self.free_tickets(backoff);
             return true;
@@ -238,6 +277,7 @@ impl<T: Clone + Eq + Hash> Core<T> {
         std::mem::take(&mut extra.limited)
     }
 
+    #[inline]
     fn stop_running(&mut self, index: u32) {
         let slot = &mut self.slots[index as usize];
         let (prev, next) = (slot.prev, slot.next);

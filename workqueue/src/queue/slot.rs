@@ -9,6 +9,9 @@ use crate::rate_limit::Ticket;
 /// No slot, flow, group or extra.
 pub(super) const NONE: u32 = u32::MAX;
 
+/// The flow of keys that name none. It has no limit, and one key per turn.
+pub(super) const UNNAMED: u32 = u32::MAX - 1;
+
 /// No start remembered.
 pub(super) const NEVER: u64 = u64::MAX;
 
@@ -57,30 +60,30 @@ pub(super) fn spread(tag: u32) -> u64 {
     u64::from(tag).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
+/// What every key has. Small, since a queue of a million keys pays for each cache line and page of it; flows and groups
+/// are kept beside it, where there are any.
 #[derive(Debug)]
 pub(super) struct Slot<T> {
     /// `None` in a free slot.
     pub(super) key: Option<T>,
-    pub(super) tag: u32,
-    /// Place in line of the run that is wanted next.
-    pub(super) seq: u64,
-    /// When that run became wanted (not: asked for with a delay).
-    pub(super) since: u64,
+    /// Of a key that is wanted now: since when it has been. Of one with a timer, or wanted [`Again::At`]: until when it
+    /// is put off. Never both.
+    pub(super) at: u64,
     /// When the present or the last run started.
     pub(super) started: u64,
-    pub(super) deadline: u64,
+    /// Place in line of the run that is wanted next.
+    pub(super) seq: u64,
+    pub(super) tag: u32,
     /// The armed timer, 0 = none.
     pub(super) timer: Token,
-    /// Bit set of those who asked for the wanted run.
-    pub(super) sources: u32,
     /// Number of the present run, 0 = not running.
     pub(super) run: u32,
     pub(super) prev: u32,
     /// Also links free slots.
     pub(super) next: u32,
-    pub(super) flow: u32,
-    pub(super) group: u32,
     pub(super) extra: u32,
+    /// Bit set of those who asked for the wanted run.
+    pub(super) sources: u32,
     pub(super) state: State,
     pub(super) again: Again,
     /// Priority of the wanted run.
@@ -90,27 +93,78 @@ pub(super) struct Slot<T> {
 }
 
 impl<T> Slot<T> {
-    pub(super) fn new(key: T, tag: u32, flow: u32, group: u32) -> Self {
+    pub(super) fn new(key: T, tag: u32) -> Self {
         Self {
             key: Some(key),
-            tag,
-            seq: 0,
-            since: 0,
+            at: 0,
             started: NEVER,
-            deadline: 0,
+            seq: 0,
+            tag,
             timer: 0,
-            sources: 0,
             run: 0,
             prev: NONE,
             next: NONE,
-            flow,
-            group,
             extra: NONE,
+            sources: 0,
             state: State::Idle,
             again: Again::No,
             priority: Priority::default(),
             run_priority: Priority::default(),
         }
+    }
+}
+
+/// Flow and group of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Class {
+    /// [`UNNAMED`] where it names none.
+    pub(super) flow: u32,
+    /// [`NONE`] where it names none.
+    pub(super) group: u32,
+}
+
+impl Class {
+    pub(super) const PLAIN: Self = Self {
+        flow: UNNAMED,
+        group: NONE,
+    };
+}
+
+/// The classes of the slots, by slot; empty until the first key has one.
+#[derive(Debug, Default)]
+pub(super) struct Classes {
+    classes: Vec<Class>,
+}
+
+impl Classes {
+    #[inline]
+    pub(super) fn of(&self, index: u32) -> Class {
+        self.classes.get(index as usize).copied().unwrap_or(Class::PLAIN)
+    }
+
+    #[inline]
+    pub(super) fn set(&mut self, index: u32, class: Class) {
+        if class != Class::PLAIN || !self.classes.is_empty() {
+            self.put(index as usize, class);
+        }
+    }
+
+    #[cold]
+    fn put(&mut self, index: usize, class: Class) {
+        if index >= self.classes.len() {
+            self.classes.resize(index + 1, Class::PLAIN);
+        }
+        self.classes[index] = class;
+    }
+
+    /// Whether no key ever had a flow or a group.
+    #[inline]
+    pub(super) fn are_plain(&self) -> bool {
+        self.classes.is_empty()
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.classes = Vec::new();
     }
 }
 

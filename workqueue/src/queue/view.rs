@@ -135,9 +135,9 @@ impl<T: Clone + Eq + Hash> Core<T> {
         let gated = gate
             .filter(|_| delayed || slot.state == State::Parked)
             .map(|extra| extra.gate);
-        let next_run = delayed.then_some(slot.deadline).max(gated);
+        let next_run = delayed.then_some(slot.at).max(gated);
         let since = match slot.state {
-            State::Ready | State::Blocked | State::Parked => Some(slot.since),
+            State::Ready | State::Blocked | State::Parked => Some(slot.at),
             State::Running => Some(slot.started),
             State::Idle | State::Delayed => None,
         };
