@@ -97,6 +97,7 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
     pub async fn drain(&self, deadline: impl Into<Drain>) -> Report<T> {
         let drain = deadline.into();
         let before = self.shared.with(|state| {
+            state.core.settle_to(now());
             if drain.run_queued {
                 state.core.close()
             } else {

@@ -177,10 +177,13 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
         self.shared.with(|state| state.core.unpark(key, now()))
     }
 
-    /// Takes no more adds. What is ready is still handed out, then [`next`](Self::next) returns `None` for everybody;
+    /// Takes no more adds. What is ready by now is still handed out, then [`next`](Self::next) returns `None` for everybody;
     /// delayed and parked keys are not waited for. Idempotent. client-go: `ShutDown`.
     pub fn close(&self) {
-        self.shared.with(|state| state.core.close());
+        self.shared.with(|state| {
+            state.core.settle_to(now());
+            state.core.close();
+        });
     }
 
     /// Whether the queue was closed.
@@ -193,7 +196,7 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
     #[must_use]
     pub fn len(&self) -> usize {
         self.shared.with(|state| {
-            while state.core.advance(now()) {}
+            state.core.settle_to(now());
             state.core.len()
         })
     }

@@ -205,3 +205,28 @@ async fn batches_take_what_is_ready_and_wait_only_for_the_first() {
     queue.close();
     assert!(queue.next_batch(2).await.is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn w7_a_key_whose_delay_was_over_when_the_queue_was_closed_still_runs() {
+    for drain in [false, true] {
+        let queue = WorkQueue::new();
+        queue.add_after("due", Duration::from_millis(10));
+        queue.add_after("not due", Duration::from_millis(30));
+        tokio::time::advance(Duration::from_millis(20)).await;
+        let worker = async {
+            let mut seen = Vec::new();
+            while let Some(item) = queue.next().await {
+                seen.push(*item);
+                item.done();
+            }
+            seen
+        };
+        if drain {
+            let (report, seen) = tokio::join!(queue.drain(Duration::from_secs(1)), worker);
+            assert_eq!((seen, report.pending), (vec!["due"], vec!["not due"]));
+        } else {
+            queue.close();
+            assert_eq!(worker.await, ["due"]);
+        }
+    }
+}

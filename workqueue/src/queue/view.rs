@@ -179,7 +179,7 @@ impl<T: Clone + Eq + Hash> Core<T> {
     }
 
     /// Makes everything ready that is due, and returns the time in nanoseconds.
-    fn settle_to(&mut self, now: Instant) -> u64 {
+    pub(crate) fn settle_to(&mut self, now: Instant) -> u64 {
         let now = self.nanos(now);
         while self.fire_due(now) {}
         now
