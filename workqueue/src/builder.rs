@@ -9,7 +9,8 @@ use crate::options::Debounce;
 use crate::order::{Flow, Group, Order};
 use crate::queue::{Config, Core};
 use crate::rate_limit::{RateLimiter, default_controller};
-use crate::shared::{DeadLetterFn, FlowFn, GroupFn, Pacer, Shared, State};
+use crate::shared::{DeadLetterFn, FlowFn, GroupFn, Pacer, Shared};
+use crate::state::State;
 use crate::sync::{Arc, now};
 use crate::work_queue::WorkQueue;
 

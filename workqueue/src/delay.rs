@@ -1,9 +1,10 @@
 //! Deadlines: a hierarchical wheel of plain vectors, exact to the nanosecond.
 //!
-//! Six levels of 256 buckets cover every `u64` of nanoseconds with ticks of 2²⁰ ns (about a millisecond). A bucket is a
-//! `Vec`, so adding is a push and firing walks contiguous memory; a linked wheel or a heap pays a cache miss per entry
-//! instead. The bucket of the current tick is sorted once when it is opened, which makes firing exact: never early,
-//! earliest first, equal deadlines in the order they were armed.
+//! Eight levels of 64 buckets cover every `u64` of nanoseconds with ticks of 2²⁰ ns (about a millisecond). A bucket is a
+//! row of pages, so adding is a push and firing walks contiguous memory; a linked wheel or a heap pays a cache miss per
+//! entry instead, and a level of more buckets one per add, since so many ends are not in the cache. The bucket of the
+//! current tick is sorted once when it is opened, which makes firing exact: never early, earliest first, equal deadlines
+//! in the order they were armed.
 //!
 //! [`Wheel`] is public for whoever needs the delays without the queue.
 //!
@@ -16,12 +17,14 @@ use std::collections::BinaryHeap;
 /// log2 of the nanoseconds in a tick.
 const TICK_BITS: u32 = 20;
 /// log2 of the buckets in a level.
-const LEVEL_BITS: u32 = 8;
+const LEVEL_BITS: u32 = 6;
 const BUCKETS: usize = 1 << LEVEL_BITS;
-/// `64 - TICK_BITS` bits of ticks need six levels of eight bits.
-const LEVELS: usize = 6;
+/// `64 - TICK_BITS` bits of ticks need eight levels of six bits.
+const LEVELS: usize = 8;
 /// A bucket that small is scanned for its exact minimum; a larger one answers with its start, which only costs a wake-up.
 const EXACT_SCAN: usize = 64;
+/// Timers in a page of a bucket: a large bucket grows without being copied.
+const PAGE: usize = 256;
 /// A bucket keeps a buffer up to this many entries for its next use; larger ones are given back to the allocator.
 const KEEP_CAPACITY: usize = 64;
 /// Forgotten entries tolerated before a sweep is worth its cost.
@@ -43,55 +46,92 @@ pub struct Timer {
 }
 
 #[derive(Debug, Default)]
+struct Bucket {
+    full: Vec<Vec<Timer>>,
+    last: Vec<Timer>,
+}
+
+impl Bucket {
+    #[inline]
+    fn push(&mut self, timer: Timer) {
+        if self.last.len() == PAGE {
+            self.turn_page();
+        }
+        self.last.push(timer);
+    }
+
+    #[cold]
+    fn turn_page(&mut self) {
+        self.full
+            .push(std::mem::replace(&mut self.last, Vec::with_capacity(PAGE)));
+    }
+
+    fn len(&self) -> usize {
+        self.full.len() * PAGE + self.last.len()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Timer> {
+        self.full.iter().flatten().chain(&self.last)
+    }
+
+    fn retain(&mut self, mut is_live: impl FnMut(&Timer) -> bool) {
+        let old = std::mem::take(self);
+        let live = old.full.into_iter().chain([old.last]).flatten();
+        live.filter(|timer| is_live(timer))
+            .for_each(|timer| self.push(timer));
+        self.last.shrink_to(KEEP_CAPACITY);
+    }
+
+    fn clear(&mut self) {
+        self.full = Vec::new();
+        self.last.clear();
+        self.last.shrink_to(KEEP_CAPACITY);
+    }
+}
+
+#[derive(Debug, Default)]
 struct Level {
-    occupied: [u64; BUCKETS / 64],
+    /// Bit set of the buckets that are not empty.
+    occupied: u64,
     /// Empty until the level is first used, then `BUCKETS` long.
-    buckets: Vec<Vec<Timer>>,
+    buckets: Vec<Bucket>,
 }
 
 impl Level {
+    #[inline]
     fn push(&mut self, index: usize, timer: Timer) {
         if self.buckets.is_empty() {
-            self.buckets.resize_with(BUCKETS, Vec::new);
+            self.buckets.resize_with(BUCKETS, Bucket::default);
         }
-        self.occupied[index / 64] |= 1 << (index % 64);
+        self.occupied |= 1 << index;
         self.buckets[index].push(timer);
     }
 
-    fn take(&mut self, index: usize) -> Vec<Timer> {
-        self.occupied[index / 64] &= !(1 << (index % 64));
+    fn take(&mut self, index: usize) -> Bucket {
+        self.occupied &= !(1 << index);
         std::mem::take(&mut self.buckets[index])
     }
 
     /// Gives a drained buffer back to its bucket unless it is large.
     fn recycle(&mut self, index: usize, mut buffer: Vec<Timer>) {
-        if buffer.capacity() <= KEEP_CAPACITY && self.buckets[index].capacity() == 0 {
+        if buffer.capacity() <= KEEP_CAPACITY && self.buckets[index].last.capacity() == 0 {
             buffer.clear();
-            self.buckets[index] = buffer;
+            self.buckets[index].last = buffer;
         }
     }
 
     /// The first occupied bucket after `index`. Earlier ones are empty: their time has passed.
     fn next_after(&self, index: usize) -> Option<usize> {
-        let mut word = (index + 1) / 64;
-        if word >= self.occupied.len() {
-            return None;
-        }
-        let mut bits = self.occupied[word] & (u64::MAX << ((index + 1) % 64));
-        loop {
-            if bits != 0 {
-                return Some(word * 64 + bits.trailing_zeros() as usize);
-            }
-            word += 1;
-            bits = *self.occupied.get(word)?;
-        }
+        // In two steps, since all 64 bits may have to go.
+        let later = self.occupied & (u64::MAX << index << 1);
+        (later != 0).then(|| later.trailing_zeros() as usize)
     }
 }
 
 /// The timers of one queue, in nanoseconds since an epoch of the owner's.
 ///
 /// # Memory
-/// 16 bytes per timer, plus what the vectors hold in reserve; 6 KiB per level that was ever used.
+/// 16 bytes per timer, plus what the vectors hold in reserve; 3 KiB per level that was ever used.
 ///
 /// # Examples
 /// ```
@@ -147,6 +187,7 @@ impl Wheel {
     }
 
     /// Arms a timer and returns its token, which the owner keeps for as long as it still wants it.
+    #[inline]
     pub fn arm(&mut self, deadline: u64, slot: u32, now: u64) -> Token {
         if self.total == 0 {
             self.cursor = self.cursor.max(now >> TICK_BITS);
@@ -184,14 +225,13 @@ impl Wheel {
         let mut total = self.opened.len() + self.late.len();
         for level in &mut self.levels {
             for (index, bucket) in level.buckets.iter_mut().enumerate() {
-                if bucket.is_empty() {
+                if bucket.len() == 0 {
                     continue;
                 }
                 bucket.retain(&mut is_live);
-                bucket.shrink_to(KEEP_CAPACITY);
                 total += bucket.len();
-                if bucket.is_empty() {
-                    level.occupied[index / 64] &= !(1 << (index % 64));
+                if bucket.len() == 0 {
+                    level.occupied &= !(1 << index);
                 }
             }
         }
@@ -225,6 +265,11 @@ impl Wheel {
                 return None;
             }
         }
+    }
+
+    /// The timers that are next as far as they are in order yet, latest first.
+    pub(crate) fn opened(&self) -> &[Timer] {
+        &self.opened
     }
 
     /// Accounts for a timer that was handed out by [`pop_due`](Self::pop_due) and honoured.
@@ -282,21 +327,22 @@ impl Wheel {
             return false;
         }
         self.cursor = start;
-        let mut bucket = self.levels[level].take(index);
+        let Bucket { full, mut last } = self.levels[level].take(index);
         if level == 0 {
-            bucket.sort_unstable_by_key(|timer| Reverse((timer.deadline, timer.token)));
-            let spent = std::mem::replace(&mut self.opened, bucket);
+            full.iter().for_each(|page| last.extend_from_slice(page));
+            last.sort_unstable_by_key(|timer| Reverse((timer.deadline, timer.token)));
+            let spent = std::mem::replace(&mut self.opened, last);
             self.levels[0].recycle(index, spent);
         } else {
-            for timer in bucket.drain(..) {
-                self.place(timer);
-            }
-            self.levels[level].recycle(index, bucket);
+            full.into_iter().flatten().for_each(|timer| self.place(timer));
+            last.drain(..).for_each(|timer| self.place(timer));
+            self.levels[level].recycle(index, last);
         }
         true
     }
 
-    /// Puts a timer where its tick belongs: the level of the highest byte in which it differs from the cursor.
+    /// Puts a timer where its tick belongs: the level of the highest digit in which it differs from the cursor.
+    #[inline]
     fn place(&mut self, timer: Timer) {
         let tick = timer.deadline >> TICK_BITS;
         if tick <= self.cursor {
@@ -315,14 +361,10 @@ impl Wheel {
         self.late.clear();
         self.late.shrink_to(KEEP_CAPACITY);
         for level in &mut self.levels {
-            for word in 0..level.occupied.len() {
-                let mut bits = std::mem::take(&mut level.occupied[word]);
-                while bits != 0 {
-                    let bucket = &mut level.buckets[word * 64 + bits.trailing_zeros() as usize];
-                    bucket.clear();
-                    bucket.shrink_to(KEEP_CAPACITY);
-                    bits &= bits - 1;
-                }
+            let mut bits = std::mem::take(&mut level.occupied);
+            while bits != 0 {
+                level.buckets[bits.trailing_zeros() as usize].clear();
+                bits &= bits - 1;
             }
         }
     }

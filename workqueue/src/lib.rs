@@ -16,6 +16,7 @@ pub mod queue;
 mod rate_limit;
 mod shared;
 mod shutdown;
+mod state;
 mod stats;
 mod sync;
 mod timer;

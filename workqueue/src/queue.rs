@@ -20,6 +20,7 @@ mod hold;
 mod lines;
 mod run;
 mod slot;
+mod timers;
 mod view;
 
 use std::hash::{BuildHasher, Hash};
@@ -43,8 +44,6 @@ use slot::{Again, Class, Classes, Extra, Found, NEVER, NONE, Slot, State, UNNAME
 
 pub use run::{Ended, Lease, Taken, Verdict};
 
-/// Delayed keys that become ready in one call at most, so that a million due at once cannot hold the lock for long.
-const FIRE_BATCH: usize = 1024;
 /// Entries a queue keeps room for once it has had them.
 const SHRINK_FLOOR: usize = 1024;
 /// Names of sources told apart; the last bit stands for all others.
@@ -149,6 +148,8 @@ pub struct Core<T> {
     durations: bool,
     /// Debounce or aging is set.
     timed: bool,
+    /// A key was added to another lane than the ordinary one.
+    lanes_used: bool,
     debounce: Option<Debounce>,
     min_interval: u64,
     /// How long starts are remembered.
@@ -187,6 +188,7 @@ impl<T: Clone + Eq + Hash> Core<T> {
             peak: 0,
             durations: config.durations,
             timed: config.debounce.is_some() || config.aging.is_some(),
+            lanes_used: false,
             debounce: config.debounce,
             min_interval,
             remember: min_interval,
@@ -199,8 +201,8 @@ impl<T: Clone + Eq + Hash> Core<T> {
         }
     }
 
-    /// Makes the keys ready whose delay is over: all that were due by `now`, or a batch of them; every other operation
-    /// does the same first. Returns whether more are due.
+    /// Makes the keys ready whose delay is over: all that were due by `now`, or a batch of them; the other operations do
+    /// the same first as far as it makes a difference to what happens next. Returns whether more are due.
     pub fn advance(&mut self, now: Instant) -> bool {
         let now = self.nanos(now);
         self.fire_due(now)
@@ -250,58 +252,6 @@ impl<T: Clone + Eq + Hash> Core<T> {
         self.epoch
             .checked_add(Duration::from_nanos(nanos))
             .unwrap_or_else(far)
-    }
-
-    #[inline]
-    fn fire_due(&mut self, now: u64) -> bool {
-        !self.closed && self.wheel.may_be_due(now) && self.fire_batch(now, FIRE_BATCH)
-    }
-
-    fn fire_batch(&mut self, now: u64, most: usize) -> bool {
-        for _ in 0..most {
-            let Some(timer) = self.wheel.pop_due(now) else {
-                return false;
-            };
-            let Some(slot) = self.slots.get(timer.slot as usize) else {
-                continue;
-            };
-            if slot.timer == timer.token {
-                self.wheel.fired();
-                self.fire(timer.slot, timer.deadline, now);
-            } else if slot.extra != NONE && self.extras[slot.extra as usize].is_gate(&timer) {
-                self.wheel.fired();
-                self.extras[slot.extra as usize].gate_timer = 0;
-                self.open_gate(timer.slot, now);
-            }
-        }
-        true
-    }
-
-    /// The run timer of a slot went off.
-    fn fire(&mut self, index: u32, armed_for: u64, now: u64) {
-        let slot = &mut self.slots[index as usize];
-        slot.timer = 0;
-        if slot.at > armed_for {
-            // Postponed since it was armed; it may be due all the same, but others may come before it.
-            slot.timer = self.wheel.arm(slot.at, index, now);
-            return;
-        }
-        let due = slot.at;
-        match slot.state {
-            State::Delayed => {
-                self.serve_delay(index);
-                self.want(index, due);
-            }
-            State::Running => {
-                let priority = slot.priority;
-                self.serve_delay(index);
-                self.want_again(index, priority, due);
-            }
-            State::Idle => self.settle(index, now),
-            State::Ready | State::Blocked | State::Parked => {
-                debug_assert!(false, "a waiting key has no timer")
-            }
-        }
     }
 
     fn set_state(&mut self, index: u32, state: State) {
@@ -390,39 +340,6 @@ impl<T: Clone + Eq + Hash> Core<T> {
         let slot = &mut self.slots[index as usize];
         (slot.again, slot.priority, slot.at, slot.seq) = (Again::Now, priority, since, self.next_seq);
         self.next_seq += 1;
-    }
-
-    /// Arms or moves the run timer of a slot. A later deadline than the armed one costs nothing until that one fires.
-    fn delay_until(&mut self, index: u32, deadline: u64, now: u64) {
-        let slot = &mut self.slots[index as usize];
-        let later = slot.timer != 0 && deadline >= slot.at;
-        slot.at = deadline;
-        if !later {
-            self.disarm(index);
-            self.slots[index as usize].timer = self.wheel.arm(deadline, index, now);
-        }
-    }
-
-    fn disarm(&mut self, index: u32) {
-        if std::mem::take(&mut self.slots[index as usize].timer) != 0 {
-            self.forget_timer();
-        }
-    }
-
-    fn forget_timer(&mut self) {
-        self.wheel.forget_one();
-        if self.wheel.wants_compaction() {
-            let (slots, extras) = (&self.slots, &self.extras);
-            self.wheel.compact(|timer| {
-                let slot = &slots[timer.slot as usize];
-                let gate = || {
-                    extras
-                        .get(slot.extra as usize)
-                        .map_or(0, |extra| extra.gate_timer)
-                };
-                slot.timer == timer.token || gate() == timer.token
-            });
-        }
     }
 
     /// The delay of a backoff is over: its failure counts.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use informer_workqueue::{AddOptions, Debounce, KeyState, Merge, WorkQueue};
+use informer_workqueue::{AddOptions, Debounce, KeyState, Merge, Priority, WorkQueue};
 use tokio::time::{Instant, advance, sleep};
 
 const fn ms(ms: u64) -> Duration {
@@ -296,4 +296,38 @@ async fn a_key_parked_while_it_runs_comes_back_only_after_the_gate_opens() {
         1,
         "the backoff goes on as if it had not been parked"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn w4_a_thousand_keys_whose_delay_is_over_run_by_deadline_and_before_a_later_add() {
+    let queue = WorkQueue::new();
+    for key in (0..1_000u64).rev() {
+        queue.add_after(key, Duration::from_micros(1 + key));
+    }
+    tokio::time::advance(Duration::from_millis(10)).await;
+    let mut seen = Vec::new();
+    let mut take = |n: usize| {
+        for _ in 0..n {
+            let item = queue.try_next().expect("it is due");
+            seen.push(*item);
+            item.done();
+        }
+    };
+    take(100);
+    queue.add(1_000);
+    take(901);
+    assert!(queue.try_next().is_none());
+    assert!(seen.into_iter().eq(0..=1_000));
+}
+
+#[tokio::test(start_paused = true)]
+async fn w4_an_urgent_key_whose_delay_is_over_is_not_left_behind_a_long_line() {
+    let queue = WorkQueue::new();
+    queue.add_many(0..1_000);
+    let urgent = AddOptions::new()
+        .priority(Priority::Urgent)
+        .after(Duration::from_millis(1));
+    queue.add_with(9_999, urgent);
+    tokio::time::advance(Duration::from_millis(1)).await;
+    assert_eq!(*queue.try_next().expect("they are ready"), 9_999);
 }

@@ -38,6 +38,9 @@ impl<T: Clone + Eq + Hash> Core<T> {
         if let Some(interval) = request.min_interval {
             self.remember = self.remember.max(nanos(interval));
         }
+        if request.priority != Priority::default() {
+            self.lanes_used = true;
+        }
         let source = self.source_bit(request.source);
         let tag = tag(self.hasher.hash_one(&key));
         let (index, _) = self.find_or_insert(key, tag, (request.flow, request.group));

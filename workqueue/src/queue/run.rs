@@ -11,7 +11,7 @@ use super::slot::{Again, Class, NEVER, NONE, State};
 use crate::options::Priority;
 use crate::rate_limit::{Delay, nanos};
 
-/// Delayed keys made ready per key that is taken.
+/// Delayed keys made ready at a time when one is taken, and the keys in line from which on the rest may wait.
 const TAKE_BATCH: usize = 32;
 
 /// Names one run of one key. Only [`Core::take`] makes leases, and a lease that was finished is never valid again.
@@ -69,8 +69,8 @@ impl<T: Clone + Eq + Hash> Core<T> {
 
     #[inline]
     pub(crate) fn take_at(&mut self, now: u64) -> Option<Taken<T>> {
-        // Few at a time: they come in order, and one of the first is taken while it is still in the cache.
-        if self.wheel.may_be_due(now) && !self.closed {
+        // Few at a time: they come in order, and are taken while they are still in the cache.
+        if self.wheel.may_be_due(now) && !self.closed && !self.may_leave_due() {
             self.fire_batch(now, TAKE_BATCH);
         }
         if self.stopped {
@@ -86,6 +86,12 @@ impl<T: Clone + Eq + Hash> Core<T> {
             }
             return Some(self.start(first, group, now));
         }
+    }
+
+    /// Whether keys whose delay is over may stay where they are until a line that is long enough gets shorter: if there is
+    /// only one, they come last in it anyway. An add lets them go first.
+    fn may_leave_due(&self) -> bool {
+        !self.lanes_used && self.classes.are_plain() && self.lines.len() >= TAKE_BATCH
     }
 
     #[inline]
@@ -152,7 +158,7 @@ impl<T: Clone + Eq + Hash> Core<T> {
             && slot.extra == NONE
             && self.remember == 0
             && self.classes.are_plain()
-            && !self.wheel.may_be_due(now);
+            && (!self.wheel.may_be_due(now) || self.may_leave_due());
         if !ordinary {
             return self.finish_at(lease, Verdict::Done, now);
         }
