@@ -11,8 +11,9 @@
 //! when its delay is over.
 //!
 //! # Memory
-//! One slab entry per key that is wanted, running, parked, or remembered for its minimum interval, plus a four-byte table
-//! entry; keys in line are linked through the slab. An entry is freed with the last reason to keep it, and its slot reused.
+//! One slab entry per key that is wanted, running, parked, or remembered for its minimum interval, plus eight bytes in a
+//! table, and eight more once any key has a flow or a group; keys in line are linked through the slab. An entry is freed
+//! with the last reason to keep it, and its slot reused.
 
 mod add;
 mod groups;
@@ -20,14 +21,13 @@ mod hold;
 mod lines;
 mod run;
 mod slot;
+mod table;
 mod timers;
 mod view;
 
 use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
 
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
 use slab::Slab;
 use smallvec::SmallVec;
 use tokio::time::Instant;
@@ -40,7 +40,8 @@ use crate::stats::Counters;
 
 use groups::Groups;
 use lines::Lines;
-use slot::{Again, Class, Classes, Extra, Found, NEVER, NONE, Slot, State, UNNAMED, spread, tag};
+use slot::{Again, Class, Classes, Extra, NEVER, NONE, Slot, State, UNNAMED};
+use table::{Table, tag};
 
 pub use run::{Ended, Lease, Taken, Verdict};
 
@@ -126,7 +127,7 @@ pub type Tickets = SmallVec<[Ticket; 1]>;
 pub struct Core<T> {
     epoch: Instant,
     hasher: foldhash::fast::RandomState,
-    table: HashTable<Found>,
+    table: Table,
     slots: Vec<Slot<T>>,
     classes: Classes,
     /// First of the free slots.
@@ -172,7 +173,7 @@ impl<T: Clone + Eq + Hash> Core<T> {
         Self {
             epoch: now,
             hasher: foldhash::fast::RandomState::default(),
-            table: HashTable::new(),
+            table: Table::default(),
             slots: Vec::new(),
             classes: Classes::default(),
             free: NONE,
@@ -410,9 +411,7 @@ impl<T: Clone + Eq + Hash> Core<T> {
                 self.forget_timer();
             }
         }
-        if let Ok(entry) = self.table.find_entry(spread(tag), |found| found.slot == index) {
-            entry.remove();
-        }
+        self.table.remove(tag, index);
         if !self.classes.are_plain() {
             let Class { flow, group } = self.classes.of(index);
             self.lines.leave(flow);
@@ -432,7 +431,7 @@ impl<T: Clone + Eq + Hash> Core<T> {
             self.slots = Vec::with_capacity(needed);
             self.classes.clear();
             self.free = NONE;
-            self.table = HashTable::with_capacity(needed);
+            self.table = Table::with_capacity(needed);
             self.extras = Slab::new();
         }
         self.peak = 0;
@@ -443,9 +442,8 @@ impl<T: Clone + Eq + Hash> Core<T> {
     }
 
     fn find_tagged(&self, key: &T, tag: u32) -> Option<u32> {
-        let same =
-            |found: &Found| found.tag == tag && self.slots[found.slot as usize].key.as_ref() == Some(key);
-        self.table.find(spread(tag), same).map(|found| found.slot)
+        self.table
+            .find(tag, |slot| self.slots[slot as usize].key.as_ref() == Some(key))
     }
 
     /// The slot of a key, new if there is none; and whether it is new.
@@ -457,10 +455,10 @@ impl<T: Clone + Eq + Hash> Core<T> {
         (flow, group): (Option<Flow>, Option<Group>),
     ) -> (u32, bool) {
         let slots = &mut self.slots;
-        let same = |found: &Found| found.tag == tag && slots[found.slot as usize].key.as_ref() == Some(&key);
-        let vacant = match self.table.entry(spread(tag), same, |found| spread(found.tag)) {
-            Entry::Occupied(found) => return (found.get().slot, false),
-            Entry::Vacant(vacant) => vacant,
+        let same = |slot: u32| slots[slot as usize].key.as_ref() == Some(&key);
+        let vacant = match self.table.find_or_vacant(tag, same) {
+            Ok(found) => return (found, false),
+            Err(vacant) => vacant,
         };
         let index = self.free;
         let index = if let Some(slot) = slots.get_mut(index as usize) {
@@ -475,7 +473,7 @@ impl<T: Clone + Eq + Hash> Core<T> {
             slots.push(Slot::new(key, tag));
             index
         };
-        vacant.insert(Found { tag, slot: index });
+        self.table.insert(vacant, tag, index);
         self.peak = self.peak.max(self.table.len());
         if flow.is_some() || group.is_some() || !self.classes.are_plain() {
             let class = Class {

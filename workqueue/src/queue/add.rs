@@ -3,7 +3,8 @@
 use std::hash::{BuildHasher, Hash};
 use tokio::time::Instant;
 
-use super::slot::{Again, NEVER, NONE, State, tag};
+use super::slot::{Again, NEVER, NONE, State};
+use super::table::tag;
 use super::{Core, Request};
 use crate::options::{Added, Merge, Priority};
 use crate::order::{Flow, Group};
@@ -43,13 +44,20 @@ impl<T: Clone + Eq + Hash> Core<T> {
         }
         let source = self.source_bit(request.source);
         let tag = tag(self.hasher.hash_one(&key));
-        let (index, _) = self.find_or_insert(key, tag, (request.flow, request.group));
+        let (index, new) = self.find_or_insert(key, tag, (request.flow, request.group));
+        let slot = &mut self.slots[index as usize];
+        slot.sources |= source;
+        let debounced = !request.at_once && request.debounce.or(self.debounce).is_some();
+        if new && request.after.is_none() && request.limited.is_none() && !debounced {
+            // The ordinary case, and what the general one comes to.
+            slot.priority = request.priority;
+            self.want(index, now);
+            return Added::New;
+        }
         if request.limited.is_some() {
             self.extra(index).limited = true;
         }
-        let added = self.merge(index, &mut request, now);
-        self.slots[index as usize].sources |= source;
-        added
+        self.merge(index, &mut request, now)
     }
 
     /// [`add`](Self::add) without options. The clock is read only where the time matters: not for a key that waits.

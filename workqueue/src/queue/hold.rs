@@ -5,7 +5,8 @@ use std::hash::{BuildHasher, Hash};
 use tokio::time::Instant;
 
 use super::Core;
-use super::slot::{Again, NONE, State, tag};
+use super::slot::{Again, NONE, State};
+use super::table::tag;
 use crate::order::{Flow, Group};
 
 impl<T: Clone + Eq + Hash> Core<T> {

@@ -42,24 +42,6 @@ pub(super) enum Again {
     At,
 }
 
-/// An entry of the table that finds slots by key. It holds enough of the hash to grow the table, and to pass over most
-/// other keys, without a look at the slots.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Found {
-    pub(super) tag: u32,
-    pub(super) slot: u32,
-}
-
-/// The part of a key's hash that the table keeps.
-pub(super) fn tag(hash: u64) -> u32 {
-    (hash >> 32) as u32
-}
-
-/// The hash the table works with, all of it made from the tag.
-pub(super) fn spread(tag: u32) -> u64 {
-    u64::from(tag).wrapping_mul(0x9E37_79B9_7F4A_7C15)
-}
-
 /// What every key has. Small, since a queue of a million keys pays for each cache line and page of it; flows and groups
 /// are kept beside it, where there are any.
 #[derive(Debug)]
