@@ -6,7 +6,8 @@
 #[path = "workqueue/go_shaped.rs"]
 mod go_shaped;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::convert::Infallible;
 use std::hash::Hash;
 use std::hint::black_box;
 use std::pin::pin;
@@ -23,7 +24,11 @@ use informer::workqueue::delay::Wheel;
 use informer::workqueue::queue::{Config, Core, Request, Verdict};
 use informer_benches::cpu::{median, side_by_side, timed};
 use informer_benches::table;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube_runtime::controller::Action;
+use kube_runtime::reflector::{self, ObjectRef};
 use kube_runtime::scheduler::{ScheduleRequest, scheduler};
+use kube_runtime::watcher;
 use tokio::time::Instant;
 use tokio_util::time::DelayQueue;
 
@@ -51,6 +56,7 @@ fn main() {
     delays();
     held_keys();
     workers(&runtime);
+    applied();
     fairness();
 }
 
@@ -321,6 +327,7 @@ fn delays() {
     let mut cx = std::task::Context::from_waker(noop_waker_ref());
     let (mut wheel_times, mut queue_times) = ((vec![], vec![]), (vec![], vec![]));
     let (mut delay_queue_times, mut scheduler_times) = ((vec![], vec![]), (vec![], vec![]));
+    let mut keyed_times = (vec![], vec![]);
     for _ in 0..3 {
         let (mut wheel, add) = timed(|| {
             let mut wheel = Wheel::new();
@@ -360,6 +367,34 @@ fn delays() {
         assert_eq!(fired, DELAYS);
         delay_queue_times.0.push(add);
         delay_queue_times.1.push(fire);
+        drop(queue);
+
+        // What a user of it writes who wants every key once, and its delay to be moved or withdrawn.
+        let start = Instant::now();
+        let ((mut queue, mut keys), add) = timed(|| {
+            let (mut queue, mut keys) = (DelayQueue::new(), HashMap::new());
+            for (key, deadline) in deadlines.iter().enumerate() {
+                let at = start + Duration::from_nanos(*deadline);
+                keys.entry(key as u32)
+                    .or_insert_with_key(|key| queue.insert_at(*key, at));
+            }
+            (queue, keys)
+        });
+        wait(Duration::from_millis(1100).saturating_sub(start.elapsed()));
+        let (fired, fire) = timed(|| {
+            runtime.block_on(async {
+                let mut fired = 0;
+                while let Some(expired) = std::future::poll_fn(|cx| queue.poll_expired(cx)).await {
+                    black_box(keys.remove(expired.get_ref()));
+                    fired += 1;
+                }
+                fired
+            })
+        });
+        assert_eq!(fired, DELAYS);
+        keyed_times.0.push(add);
+        keyed_times.1.push(fire);
+        drop((queue, keys));
 
         let now = Instant::now();
         let (mut core, add) = timed(|| {
@@ -413,6 +448,7 @@ fn delays() {
     }
     let (wheel, queue) = (medians(wheel_times), medians(queue_times));
     let (delay_queue, scheduler) = (medians(delay_queue_times), medians(scheduler_times));
+    let keyed = medians(keyed_times);
     let rivals = [
         ("Wheel", wheel, "DelayQueue", delay_queue),
         (
@@ -420,6 +456,12 @@ fn delays() {
             queue,
             "DelayQueue",
             delay_queue,
+        ),
+        (
+            "Core<u32>, with deduplication and hand-out",
+            queue,
+            "DelayQueue and a HashMap, with deduplication",
+            keyed,
         ),
         (
             "Core<u32>, with deduplication and hand-out",
@@ -495,66 +537,150 @@ fn held_keys() {
     }
 }
 
-/// One producer, empty work.
+/// One producer, empty work: both as they come (ours measures durations, the rival does not), both without a name, and
+/// both with one.
 fn workers(runtime: &tokio::runtime::Runtime) {
-    const ADDS: usize = 200_000;
     let (strings, objects) = (Arc::new(strings()), Arc::new(object_keys()));
     for workers in [1usize, 4, 16] {
-        let ours = || {
-            let (queue, objects) = (WorkQueue::new(), Arc::clone(&objects));
-            runtime.block_on(async {
-                let tasks: Vec<_> = (0..workers).map(|_| runtime.spawn(work(queue.clone()))).collect();
-                let producer = runtime.spawn(async move {
-                    for n in 0..ADDS {
-                        queue.add(objects[n % KEYS].clone());
-                        if n % 64 == 0 {
-                            tokio::task::yield_now().await;
-                        }
-                    }
-                    queue.close();
+        for (suffix, ours_timed, go_timed) in [
+            ("timed", true, false),
+            ("neither timed", false, false),
+            ("both timed", true, true),
+        ] {
+            let ours = || {
+                let queue = WorkQueue::builder().durations(ours_timed).build();
+                let handle = queue.clone();
+                let work = move || work(handle.clone());
+                let (add, close) = (queue.clone(), queue);
+                let add = move |key| _ = add.add(key);
+                produce(runtime, workers, work, &objects, add, move || close.close());
+            };
+            let go = || {
+                let queue = Arc::new(if go_timed {
+                    GoShaped::with_metrics()
+                } else {
+                    GoShaped::new()
                 });
-                producer.await.expect("no panic");
-                futures::future::join_all(tasks).await;
-            });
-        };
-        let go = || {
-            let (queue, strings) = (Arc::new(GoShaped::new()), Arc::clone(&strings));
-            runtime.block_on(async {
-                let tasks: Vec<_> = (0..workers)
-                    .map(|_| runtime.spawn(work_go(Arc::clone(&queue))))
-                    .collect();
-                let producer = runtime.spawn(async move {
-                    for n in 0..ADDS {
-                        queue.add(strings[n % KEYS].clone());
-                        if n % 64 == 0 {
-                            tokio::task::yield_now().await;
-                        }
-                    }
-                    queue.close();
-                });
-                producer.await.expect("no panic");
-                futures::future::join_all(tasks).await;
-            });
-        };
-        let times = side_by_side(5, &mut [&mut { ours }, &mut { go }]);
-        let name = format!("one_producer/{workers}_workers");
-        report(
-            &name,
-            "WorkQueue<ObjectKey>",
-            "Go-shaped, strings",
-            ADDS,
-            (times[0], times[1]),
-        );
-        let times = wall_side_by_side(5, &mut [&mut { ours }, &mut { go }]);
-        let name = format!("one_producer/{workers}_workers (wall)");
-        report(
-            &name,
-            "WorkQueue<ObjectKey>",
-            "Go-shaped, strings",
-            ADDS,
-            (times[0], times[1]),
-        );
+                let handle = Arc::clone(&queue);
+                let work = move || work_go(Arc::clone(&handle));
+                let (add, close) = (Arc::clone(&queue), queue);
+                let add = move |key| add.add(key);
+                produce(runtime, workers, work, &strings, add, move || close.close());
+            };
+            let (left, right) = match suffix {
+                "timed" => ("WorkQueue<ObjectKey>, timed", "Go-shaped, strings"),
+                "both timed" => ("WorkQueue<ObjectKey>, timed", "Go-shaped, strings, timed"),
+                _ => ("WorkQueue<ObjectKey>", "Go-shaped, strings"),
+            };
+            let times = side_by_side(5, &mut [&mut { &ours }, &mut { &go }]);
+            let name = format!("one_producer/{workers}_workers");
+            report(&name, left, right, ADDS, (times[0], times[1]));
+            let times = wall_side_by_side(5, &mut [&mut { &ours }, &mut { &go }]);
+            let name = format!("one_producer/{workers}_workers (wall)");
+            report(&name, left, right, ADDS, (times[0], times[1]));
+        }
     }
+}
+
+const ADDS: usize = 200_000;
+
+/// Adds from one task, with a pause every 64 keys, to so many workers.
+fn produce<T: Clone + Send + Sync + 'static, W: Future<Output = ()> + Send + 'static>(
+    runtime: &tokio::runtime::Runtime,
+    workers: usize,
+    work: impl Fn() -> W,
+    keys: &Arc<Vec<T>>,
+    add: impl Fn(T) + Send + Sync + 'static,
+    close: impl FnOnce() + Send + 'static,
+) {
+    let keys = Arc::clone(keys);
+    runtime.block_on(async {
+        let tasks: Vec<_> = (0..workers).map(|_| runtime.spawn(work())).collect();
+        let producer = runtime.spawn(async move {
+            for n in 0..ADDS {
+                add(keys[n % KEYS].clone());
+                if n % 64 == 0 {
+                    tokio::task::yield_now().await;
+                }
+            }
+            close();
+        });
+        producer.await.expect("no panic");
+        futures::future::join_all(tasks).await;
+    });
+}
+
+/// kube-runtime's controller without HTTP: keys come from a stream, each is run once by one of four concurrent empty
+/// reconciles. Its queue cannot be had apart from its look-up in the store, which therefore is in its time.
+fn applied() {
+    const OBJECTS: usize = 16_000;
+    const CONCURRENT: usize = 4;
+    let objects: Vec<_> = (0..OBJECTS)
+        .map(|n| {
+            let mut object = ConfigMap::default();
+            object.metadata.namespace = Some(format!("namespace-{}", n % 97));
+            object.metadata.name = Some(format!("config-{n}"));
+            object
+        })
+        .collect();
+    let keys: Vec<_> = objects
+        .iter()
+        .map(|object| {
+            let name = object.metadata.name.as_deref().unwrap_or_default();
+            ObjectKey::new(object.metadata.namespace.as_deref(), name)
+        })
+        .collect();
+    let refs: Vec<ObjectRef<ConfigMap>> = objects.iter().map(ObjectRef::from_obj).collect();
+    let (store, mut writer) = reflector::store::<ConfigMap>();
+    writer.apply_watcher_event(&watcher::Event::Init);
+    for object in objects {
+        writer.apply_watcher_event(&watcher::Event::InitApply(object));
+    }
+    writer.apply_watcher_event(&watcher::Event::InitDone);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime starts");
+    let ours = || {
+        let queue = WorkQueue::new();
+        let mut keys = futures::stream::iter(keys.clone());
+        let produce = async {
+            while let Some(key) = keys.next().await {
+                queue.add(key);
+            }
+            queue.close();
+        };
+        let work = futures::future::join_all((0..CONCURRENT).map(|_| work(queue.clone())));
+        runtime.block_on(async { tokio::join!(produce, work) });
+    };
+    let kube = || {
+        let applied = kube_runtime::applier(
+            |object: Arc<ConfigMap>, _: Arc<()>| {
+                black_box(object);
+                futures::future::ready(Ok::<_, Infallible>(Action::await_change()))
+            },
+            |_, error: &Infallible, _| match *error {},
+            Arc::new(()),
+            store.clone(),
+            futures::stream::iter(refs.clone())
+                .chain(futures::stream::pending())
+                .map(Ok::<_, Infallible>),
+            kube_runtime::controller::Config::default().concurrency(CONCURRENT as u16),
+        );
+        let done = runtime.block_on(
+            applied
+                .take(OBJECTS)
+                .filter(|run| futures::future::ready(run.is_ok()))
+                .count(),
+        );
+        assert_eq!(done, OBJECTS);
+    };
+    let times = side_by_side(ROUNDS, &mut [&mut { ours }, &mut { kube }]);
+    report(
+        "hand_out/4_workers",
+        "WorkQueue<ObjectKey>",
+        "kube-runtime Controller (applier)",
+        OBJECTS,
+        (times[0], times[1]),
+    );
 }
 
 fn wall_side_by_side(rounds: usize, sides: &mut [&mut dyn FnMut()]) -> Vec<Duration> {
