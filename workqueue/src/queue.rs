@@ -237,6 +237,11 @@ impl<T: Clone + Eq + Hash> Core<T> {
         !self.freed.is_empty()
     }
 
+    /// Whether any delay runs.
+    pub(crate) fn has_delays(&self) -> bool {
+        !self.wheel.is_idle()
+    }
+
     /// Whether the present time matters to the next operation that brings no delay of its own.
     pub(crate) fn needs_clock(&self) -> bool {
         self.durations || self.remember > 0 || self.timed || !self.wheel.is_idle()

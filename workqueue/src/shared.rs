@@ -62,7 +62,7 @@ impl<T: Clone + Eq + Hash> Shared<T> {
         let mut state = lock(&self.state);
         state.begin();
         let result = act(&mut state);
-        if !state.is_quiet() {
+        if !state.is_quiet() && !state.is_settled() {
             self.wake(state);
         }
         result

@@ -22,6 +22,8 @@ pub(crate) type Wakes = SmallVec<[Waker; 4]>;
 pub(crate) struct State<T> {
     /// Somebody waits for something: to be looked at after every operation.
     watched: bool,
+    /// Somebody waits for something else than a key.
+    watched_otherwise: bool,
     /// When the clock was last read, and whether that was in the present operation.
     seen: u64,
     fresh: bool,
@@ -48,6 +50,7 @@ impl<T: Clone + Eq + Hash> State<T> {
     pub(crate) fn new(core: Core<T>, capacity: usize) -> Self {
         Self {
             watched: false,
+            watched_otherwise: false,
             seen: 0,
             fresh: false,
             pace: Pace::default(),
@@ -125,7 +128,7 @@ impl<T: Clone + Eq + Hash> State<T> {
         now: u64,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
-        self.watch();
+        self.watched = true;
         self.next.register(id, cx);
         let me = id.unwrap_or_default();
         let Some(due) = self.core.next_wake() else {
@@ -164,9 +167,20 @@ impl<T: Clone + Eq + Hash> State<T> {
         !self.watched && !self.core.has_tickets()
     }
 
-    /// Somebody is about to register among the waiters.
+    /// Those who wait for keys have nothing to do with the operation, or enough of them are on their way: the ordinary
+    /// case, and short.
+    #[inline]
+    pub(crate) fn is_settled(&mut self) -> bool {
+        let plain = !self.watched_otherwise
+            && !self.core.has_tickets()
+            && !self.core.is_closed()
+            && !self.core.has_delays();
+        plain && self.wanted() <= self.next.notified()
+    }
+
+    /// Somebody is about to register among those who wait for something else than a key.
     pub(crate) fn watch(&mut self) {
-        self.watched = true;
+        (self.watched, self.watched_otherwise) = (true, true);
     }
 
     /// Who has to look again after a change. While there are keys to take, some waiters are kept notified: few next to the
@@ -194,10 +208,8 @@ impl<T: Clone + Eq + Hash> State<T> {
         if self.stop && !self.stops.is_empty() {
             wakes.extend(self.stops.notify_all());
         }
-        self.watched = !(self.next.is_empty()
-            && self.drains.is_empty()
-            && self.room.is_empty()
-            && self.stops.is_empty());
+        self.watched_otherwise = !(self.drains.is_empty() && self.room.is_empty() && self.stops.is_empty());
+        self.watched = self.watched_otherwise || !self.next.is_empty();
         wakes
     }
 
@@ -209,7 +221,7 @@ impl<T: Clone + Eq + Hash> State<T> {
             return;
         }
         let driver = self.timer.map(|(driver, _)| driver);
-        let wanted = self.wanted().min(self.next.len());
+        let wanted = self.wanted();
         while self.next.notified() < wanted {
             wakes.extend(self.next.notify_one(driver));
             self.woken = if self.fresh { self.seen } else { self.now() };
@@ -231,9 +243,12 @@ impl<T: Clone + Eq + Hash> State<T> {
     /// behind one that is, must not hold up the others: if it does not look for a while, another is woken. Where runs are
     /// long, one for one key, two for two, then one more whenever the keys double.
     fn wanted(&mut self) -> usize {
-        let (runnable, coming) = (self.core.runnable(), self.next.notified());
+        let (runnable, coming, all) = (self.core.runnable(), self.next.notified(), self.next.len());
+        if coming == all {
+            return coming;
+        }
         if !self.pace.is_short() {
-            return (usize::BITS - runnable.leading_zeros()) as usize;
+            return all.min((usize::BITS - runnable.leading_zeros()) as usize);
         }
         if coming == 0 || coming >= runnable {
             return runnable.min(1);
