@@ -229,6 +229,18 @@ fn add_get_done() {
         (times[0], times[1]),
     );
 
+    let (queue, go) = (WorkQueue::builder().durations(false).build(), GoShaped::new());
+    queue.add_many(0..1_000_000u64);
+    (0..1_000_000).for_each(|n| go.add(format!("namespace-{}/deployment-{n}", n % 97)));
+    let times = side_by_side(5, &mut [&mut || turn(&queue, KEYS), &mut || turn_go(&go, KEYS)]);
+    report(
+        "add_get_done/int/1000000",
+        "WorkQueue<u64>",
+        "Go-shaped, strings",
+        KEYS,
+        (times[0], times[1]),
+    );
+
     for backlog in [0usize, 10_000, 1_000_000] {
         let queue = WorkQueue::new();
         queue.add_many((0..backlog as u64).map(|key| key + 1_000_000));

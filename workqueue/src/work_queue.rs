@@ -114,6 +114,8 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
     ///
     /// A burst of keys wakes few of those who wait, and each wakes the next before it returns. So a future that was woken
     /// should be polled or dropped soon: keys may wait for it meanwhile, though others are passed the word when it is slow.
+    /// While keys are ready the future is ready at its first poll and does not yield: a worker whose runs never wait for
+    /// anything should yield now and then.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing: a key leaves the queue only when the future completes.
