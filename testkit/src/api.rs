@@ -35,6 +35,7 @@ use crate::{
     body::Body,
     faults::{self, Fault},
     kind::Kind,
+    patch::PatchType,
     requests::{Request, Verb},
     state::Shared,
     status::ApiError,
@@ -114,6 +115,7 @@ where
         }
     }
     let damage = faults.clone();
+    let asked = query.clone();
     let answer = match read_body(body, shared.config.body_limit).await? {
         Err(too_large) => Err(too_large),
         Ok(body) => {
@@ -133,7 +135,8 @@ where
             })
         }
     };
-    let response = answer.unwrap_or_else(|error| error_response(&error));
+    let indented = negotiate::indents_errors(&parts.headers, &asked);
+    let response = answer.unwrap_or_else(|error| error_response(&error, indented));
     let mut response = faults_instead(response, &damage);
     if verb != Verb::Watch {
         response = compress::whole(response, &parts.headers);
@@ -186,6 +189,15 @@ async fn answer(shared: &Arc<Shared>, call: Call, route: Route) -> Answer {
         Verb::Patch => write::patch(shared, &call, &kind, &resource),
         Verb::Delete => write::delete(shared, &call, &kind, &resource),
         Verb::DeleteCollection => write::delete_collection(shared, &call, &kind, &resource),
+        // Custom kinds take the method and miss the name.
+        Verb::Other if kind.custom && resource.name.is_none() => Err(match call.method {
+            Method::PUT => ApiError::bad_request("name must be provided"),
+            Method::PATCH => match PatchType::parse(&kind, call.header(&header::CONTENT_TYPE)) {
+                Ok(_) => ApiError::bad_request("name must be provided"),
+                Err(unsupported) => unsupported,
+            },
+            _ => ApiError::method_not_allowed(),
+        }),
         Verb::Other => Err(ApiError::method_not_allowed()),
     };
     if let (Ok(response), Some(warning)) = (&mut answer, &kind.deprecation_warning) {
@@ -198,20 +210,30 @@ fn find_kind(shared: &Shared, resource: &ResourcePath) -> Result<Arc<Kind>, ApiE
     let state = shared.lock();
     let registry = &state.registry;
     let Some(kind) = registry.lookup(&resource.group, &resource.version, &resource.resource) else {
-        let known = registry.has_version(&resource.group, &resource.version);
+        // Custom kinds are served one by one: what is none of them is no path at all.
+        let known = registry.has_builtin(&resource.group, &resource.version);
         return Err(if known {
             ApiError::resource_not_found()
         } else {
             ApiError::path_not_found()
         });
     };
-    // A cluster-scoped kind has no place in a namespace.
-    if resource.namespace.is_some() && !kind.namespaced {
-        return Err(ApiError::resource_not_found());
+    // A cluster-scoped kind has no place in a namespace, and one object of a namespaced kind is found there alone.
+    let misplaced = match &resource.namespace {
+        Some(_) => !kind.namespaced,
+        None => kind.namespaced && resource.name.is_some(),
+    };
+    if misplaced {
+        return Err(if kind.custom {
+            ApiError::path_not_found()
+        } else {
+            ApiError::resource_not_found()
+        });
     }
-    // And one object of a namespaced kind is found in its namespace alone.
-    if kind.namespaced && resource.namespace.is_none() && resource.name.is_some() {
-        return Err(ApiError::resource_not_found());
+    if let (true, Some(name), Some(subresource)) = (kind.custom, &resource.name, &resource.subresource)
+        && kind.subresource(subresource).is_none()
+    {
+        return Err(ApiError::not_found(kind, name));
     }
     Ok(Arc::clone(kind))
 }
@@ -308,9 +330,13 @@ pub(crate) fn text_response(status: StatusCode, text: impl Into<Bytes>) -> Respo
     response
 }
 
-pub(crate) fn error_response(error: &ApiError) -> Response<Body> {
+pub(crate) fn error_response(error: &ApiError, indented: bool) -> Response<Body> {
     let status = StatusCode::from_u16(error.code()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let body = error.to_body();
+    let body = if indented {
+        error.to_pretty_body()
+    } else {
+        error.to_body()
+    };
     let mut response = if error.is_text() {
         text_response(status, body)
     } else {
@@ -349,9 +375,9 @@ fn faults_instead(response: Response<Body>, faults: &[Fault]) -> Response<Body> 
                 let words = message
                     .as_deref()
                     .unwrap_or("Too many requests, please try again later.");
-                error_response(&ApiError::text(*code, format!("{words}\n")))
+                error_response(&ApiError::text(*code, format!("{words}\n")), false)
             } else {
-                error_response(&error)
+                error_response(&error, false)
             };
             if let Some(value) = retry_after
                 .as_deref()
@@ -371,8 +397,8 @@ fn faults_instead(response: Response<Body>, faults: &[Fault]) -> Response<Body> 
                 .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html"));
             response
         }
-        Fault::Gone => error_response(&ApiError::expired("too old resource version")),
-        Fault::TooLargeVersion => error_response(&ApiError::too_large_resource_version(99_999_999, 1)),
+        Fault::Gone => error_response(&ApiError::expired("too old resource version"), false),
+        Fault::TooLargeVersion => error_response(&ApiError::too_large_resource_version(99_999_999, 1), false),
         _ => response,
     }
 }

@@ -1,6 +1,8 @@
 //! What a cluster's controllers do on their own: collect the dependents of deleted objects, empty namespaces that go
 //! away, and, if asked, run deployments.
 //!
+//! Definitions that go away take their objects with them, whatever is asked.
+//!
 //! Each write notes what may have to follow; the work is done before the lock is released, in order, until nothing is
 //! left. A watcher sees every step as an event of its own. There is no kubelet, so pods that are deleted on the way get
 //! no time to end.
@@ -11,6 +13,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::api::write::{as_served, commit, delete_object};
+use crate::crd;
 use crate::kind::Kind;
 use crate::patch::{self, PatchType};
 use crate::state::{State, storage_id};
@@ -37,6 +40,8 @@ pub(crate) struct Background {
     /// By the uid of an owner: the objects that name it.
     dependents: HashMap<Box<str>, BTreeSet<Place>>,
     terminating: BTreeSet<Box<str>>,
+    /// The tables of custom kinds whose definitions wait for them to be empty.
+    definitions: BTreeSet<Box<str>>,
     queue: VecDeque<Task>,
     busy: bool,
 }
@@ -52,6 +57,8 @@ enum Task {
     Waiting(Place),
     /// The namespace is going away.
     Empty(Box<str>),
+    /// The definition of this name waits for its objects to go.
+    Definition(Box<str>),
     /// A deployment, replica set or pod has changed.
     Workload(Place),
 }
@@ -68,6 +75,7 @@ impl Background {
             switches,
             dependents: HashMap::new(),
             terminating: BTreeSet::new(),
+            definitions: BTreeSet::new(),
             queue: VecDeque::new(),
             busy: false,
         }
@@ -95,9 +103,21 @@ impl Background {
             self.terminating.insert(name.clone());
             self.later(Task::Empty(name));
         }
+        if kind.is_crd() && crd::awaits_cleanup(object) {
+            let (_, name) = key_of(object);
+            // Its name is that of the table its objects are in.
+            if self.definitions.insert(name.clone()) {
+                self.later(Task::Definition(name));
+            }
+        }
         if self.switches.workloads && workloads::concerns(kind) {
             self.later(Task::Workload(place()));
         }
+    }
+
+    /// Whether the definition of the objects in a table is on its way out.
+    pub(crate) fn awaits(&self, table: &str) -> bool {
+        self.definitions.contains(table)
     }
 
     /// Notes that an object is gone.
@@ -118,6 +138,11 @@ impl Background {
                 self.later(Task::Gone(uid.into()));
             }
             self.later_for_owners(last, Task::Waiting);
+        }
+        if kind.is_crd() {
+            self.definitions.remove(&key.1);
+        } else if kind.custom && self.definitions.contains(&**id) {
+            self.later(Task::Definition((&**id).into()));
         }
         if kind.is_core("Namespace") {
             self.terminating.remove(&key.1);
@@ -203,6 +228,7 @@ impl State {
                 Task::Gone(uid) => self.collect_dependents(&uid),
                 Task::Waiting(place) => self.advance_deletion(&place),
                 Task::Empty(namespace) => self.empty_namespace(&namespace),
+                Task::Definition(name) => self.clean_up(&name),
                 Task::Workload(place) => self.reconcile_workload(&place),
             }
         }
@@ -276,7 +302,8 @@ impl State {
             return;
         };
         let current = as_served(kind, stored.value());
-        let Ok(object) = patch::apply(kind, PatchType::Merge, &current, patch.to_string().as_bytes()) else {
+        let patched = patch::apply_plain(kind, PatchType::Merge, &current, patch.to_string().as_bytes());
+        let Ok(object) = patched else {
             return;
         };
         self.as_controller(|state, ctx| {
@@ -390,6 +417,50 @@ impl State {
             Target::Main,
             &json!({"metadata": {"finalizers": kept}}),
         );
+    }
+
+    /// A definition goes away: its objects are deleted, and when none is left, the definition.
+    fn clean_up(&mut self, name: &str) {
+        let Some(kind) = self.registry.kinds().iter().find(|kind| kind.is_crd()).cloned() else {
+            return;
+        };
+        let place: Place = (storage_id(&kind), ("".into(), name.into()));
+        let Some((_, mut definition)) = self.read(&place) else {
+            return;
+        };
+        if !crd::awaits_cleanup(&definition) {
+            return;
+        }
+        let now = serde_json::Value::String(write::stamp(self.timestamp()));
+        let before = definition.clone();
+        crd::cleanup_started(&mut definition, &now);
+        if definition != before {
+            self.put(&kind, definition.clone());
+        }
+        let own = |other: &&Arc<Kind>| other.custom && other.storage == name;
+        if let Some(own) = self.registry.kinds().iter().find(own).cloned() {
+            for (place, object) in self.all_of(&own, None) {
+                if !is_deleting(&object) {
+                    self.delete_at(&own, &place.1, &DeleteOptions::default());
+                }
+            }
+            if !self.all_of(&own, None).is_empty() {
+                return;
+            }
+        }
+        let Some((_, mut definition)) = self.read(&place) else {
+            return;
+        };
+        crd::cleanup_done(&mut definition, &now);
+        let waits = definition
+            .pointer("/metadata/finalizers")
+            .and_then(Value::as_array)
+            .is_some_and(|list| !list.is_empty());
+        if waits {
+            self.put(&kind, definition);
+        } else {
+            self.remove(&kind, definition);
+        }
     }
 
     /// A namespace goes away: everything in it is deleted, and when nothing is left, the namespace.

@@ -215,6 +215,90 @@ pub(crate) fn establish(
     updated
 }
 
+/// The finalizer that holds a definition until its objects are gone.
+const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
+
+/// Marks a definition for deletion: it stays until its objects are gone.
+pub(crate) fn mark_for_deletion(definition: &mut Value, now: Value) {
+    let metadata = &mut definition["metadata"];
+    metadata["deletionTimestamp"] = now.clone();
+    let finalizers = &mut metadata["finalizers"];
+    if !finalizers.is_array() {
+        *finalizers = json!([]);
+    }
+    if let Some(list) = finalizers
+        .as_array_mut()
+        .filter(|list| !list.contains(&json!(CLEANUP)))
+    {
+        list.push(json!(CLEANUP));
+    }
+    let why = "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon";
+    set_terminating(definition, true, "InstanceDeletionPending", why, &now);
+}
+
+/// Whether a definition is on its way out and waits for its objects.
+pub(crate) fn awaits_cleanup(definition: &Value) -> bool {
+    is_deleting(definition)
+        && words(definition, "/metadata/finalizers")
+            .iter()
+            .any(|f| f == CLEANUP)
+}
+
+/// Whether a definition is on its way out.
+pub(crate) fn is_deleting(definition: &Value) -> bool {
+    definition
+        .pointer("/metadata/deletionTimestamp")
+        .is_some_and(Value::is_string)
+}
+
+/// Says in a definition's status that its objects are being deleted.
+pub(crate) fn cleanup_started(definition: &mut Value, now: &Value) {
+    let why = "CustomResource deletion is in progress";
+    set_terminating(definition, true, "InstanceDeletionInProgress", why, now);
+}
+
+/// Lets a definition go: its objects are gone.
+pub(crate) fn cleanup_done(definition: &mut Value, now: &Value) {
+    if is_established(definition) {
+        let why = "removed all instances";
+        set_terminating(definition, false, "InstanceDeletionCompleted", why, now);
+    } else {
+        let why = "resource was never established";
+        set_terminating(definition, false, "NeverEstablished", why, now);
+    }
+    if let Some(list) = definition
+        .pointer_mut("/metadata/finalizers")
+        .and_then(Value::as_array_mut)
+    {
+        list.retain(|finalizer| finalizer != CLEANUP);
+    }
+}
+
+fn set_terminating(definition: &mut Value, yes: bool, reason: &str, message: &str, now: &Value) {
+    let status = if yes { "True" } else { "False" };
+    let conditions = &mut definition["status"]["conditions"];
+    if !conditions.is_array() {
+        *conditions = json!([]);
+    }
+    let Some(list) = conditions.as_array_mut() else {
+        return;
+    };
+    let mut fresh = json!({"type": "Terminating", "status": status, "lastTransitionTime": now, "reason": reason,
+        "message": message});
+    match list
+        .iter_mut()
+        .find(|condition| condition["type"] == "Terminating")
+    {
+        Some(old) => {
+            if old["status"] == fresh["status"] {
+                fresh["lastTransitionTime"] = old["lastTransitionTime"].clone();
+            }
+            *old = fresh;
+        }
+        None => list.push(fresh),
+    }
+}
+
 /// Whether a definition's status says that its kinds are served.
 pub(crate) fn is_established(definition: &Value) -> bool {
     let conditions = definition

@@ -10,6 +10,7 @@ use crate::schema::Schema;
 
 mod builtin;
 pub(crate) mod event;
+pub(crate) mod types;
 
 pub(crate) use builtin::is_builtin;
 
@@ -47,6 +48,8 @@ pub struct Kind {
     pub(crate) storage: String,
     pub(crate) storage_version: String,
     pub(crate) schema: Option<Arc<Schema>>,
+    /// The fields of a built-in kind.
+    shape: Option<&'static types::Struct>,
     pub(crate) columns: Vec<PrinterColumn>,
     pub(crate) selectable_fields: Vec<String>,
     pub(crate) deprecation_warning: Option<String>,
@@ -132,6 +135,7 @@ impl Kind {
             generation: Generation::AllButMetadata,
             custom: true,
             schema: None,
+            shape: None,
             columns: Vec::new(),
             selectable_fields: Vec::new(),
             deprecation_warning: None,
@@ -227,6 +231,11 @@ impl Kind {
         resource_name(&self.group, &self.kind)
     }
 
+    /// The type of a built-in kind's objects.
+    pub(crate) fn shape(&self) -> Option<&'static types::Struct> {
+        self.shape
+    }
+
     /// Whether requests may use this verb.
     pub(crate) fn allows(&self, verb: &str) -> bool {
         self.verbs.contains(&verb)
@@ -273,6 +282,37 @@ impl Kind {
             "VolumeAttachment",
         ];
         !self.custom && !CONDITIONAL.contains(&self.kind.as_str())
+    }
+
+    /// What the real server's code calls the kind, or its list, as a few of its errors tell.
+    pub(crate) fn go_type(&self, list: bool) -> String {
+        let list_name = if list { "List" } else { "" };
+        if self.custom {
+            return format!("*unstructured.Unstructured{list_name}");
+        }
+        let package = match self.group.as_str() {
+            "" | "events.k8s.io" => "core",
+            "rbac.authorization.k8s.io" => "rbac",
+            "flowcontrol.apiserver.k8s.io" => "flowcontrol",
+            group => group.split('.').next().unwrap_or_default(),
+        };
+        format!("*{package}.{}{list_name}", self.kind)
+    }
+
+    /// Where a real server keeps its objects, as some of its errors tell.
+    pub(crate) fn registry_path(&self) -> String {
+        match (self.group.as_str(), self.plural.as_str()) {
+            ("", "endpoints") => "services/endpoints".to_owned(),
+            ("", "services") => "services/specs".to_owned(),
+            ("", "nodes") => "minions".to_owned(),
+            ("", "replicationcontrollers") => "controllers".to_owned(),
+            ("networking.k8s.io", "ingresses") => "ingress".to_owned(),
+            (group @ ("apiextensions.k8s.io" | "apiregistration.k8s.io"), plural) => {
+                format!("{group}/{plural}")
+            }
+            (group, plural) if self.custom => format!("{group}/{plural}"),
+            (_, plural) => plural.to_owned(),
+        }
     }
 
     /// Whether an update of an object that is not there creates it.
@@ -370,6 +410,13 @@ impl Registry {
         self.kinds
             .iter()
             .any(|k| k.group == group && k.version == version)
+    }
+
+    /// Whether built-in kinds are served in the version of the group.
+    pub(crate) fn has_builtin(&self, group: &str, version: &str) -> bool {
+        self.kinds
+            .iter()
+            .any(|k| k.group == group && k.version == version && !k.custom)
     }
 
     /// Every kind, in discovery order.

@@ -5,5 +5,5 @@ mod label;
 mod shard;
 
 pub(crate) use field::{FieldSelector, field_value};
-pub(crate) use label::{LabelSelector, is_dns_word, is_subdomain, label_value_errors, qualified_name_errors};
+pub(crate) use label::{LabelSelector, is_dns_word, label_value_errors, qualified_name_errors};
 pub(crate) use shard::ShardSelector;

@@ -186,6 +186,8 @@ impl ApiServer {
         let kind = self.kind(resource)?;
         let namespace = self.namespace_of(&kind, &object);
         self.write(|state, ctx| {
+            let mut object = object;
+            write::read_as(&kind, &mut object, &mut Vec::new()).map_err(ApiError::bad_request)?;
             let stored = create_object(state, &kind, namespace.as_deref(), object, ctx, false)?;
             Ok(as_served(&kind, stored.value()))
         })
@@ -228,7 +230,7 @@ impl ApiServer {
         self.write(|state, ctx| {
             let key: Key = (namespace.into(), name.into());
             change(state, &kind, &key, ctx, |current| {
-                patch::apply(&kind, PatchType::Merge, current, patch.to_string().as_bytes())
+                patch::apply_plain(&kind, PatchType::Merge, current, patch.to_string().as_bytes())
             })
         })
     }
@@ -483,7 +485,15 @@ fn change(
         .get(&kind.storage, key)
         .ok_or_else(|| ApiError::not_found(kind, &key.1))?;
     let current = as_served(kind, current.value());
-    let wanted = make(&current)?;
+    let mut wanted = make(&current)?;
+    write::read_as(kind, &mut wanted, &mut Vec::new()).map_err(ApiError::bad_request)?;
+    write::check_uid(
+        kind,
+        &key.0,
+        &key.1,
+        current["metadata"]["uid"].as_str().unwrap_or_default(),
+        &wanted,
+    )?;
     let status = wanted.get("status").cloned();
     let updated = write::update(kind, Target::Main, &key.1, &current, wanted, ctx)?;
     let mut stored = commit(state, kind, key, updated, false);

@@ -129,6 +129,10 @@ impl State {
     /// Serves what a definition defines, and writes into its status that it does.
     fn settle_definition(&mut self, kind: &Kind, stored: &Stored) {
         let mut definition = stored.value();
+        // One that is on its way out keeps the status it has.
+        if crd::is_deleting(&definition) {
+            return;
+        }
         let mut rng = self.rng.fork();
         let mut ctx = WriteContext {
             now: self.clock.timestamp(),
@@ -208,6 +212,11 @@ impl State {
         }
         self.storage.set_closed(&id, true);
         self.wake(&id);
+    }
+
+    /// Whether the definition of a custom kind is on its way out.
+    pub(crate) fn is_terminating(&self, kind: &Kind) -> bool {
+        kind.custom && self.background.awaits(&kind.storage)
     }
 
     /// The calendar time to stamp.

@@ -26,8 +26,6 @@ struct Inner {
     continue_token: Option<String>,
     /// The answer is plain text: the message alone.
     text: bool,
-    /// The answer is indented, as the real server does when it failed before content negotiation.
-    pretty: bool,
 }
 
 /// What a refusal is about.
@@ -152,6 +150,12 @@ impl Cause {
         Self::new("FieldValueDuplicate", format!("Duplicate value: {value}"), field)
     }
 
+    /// `Too long: may not be more than <most> bytes`
+    pub(crate) fn too_long(field: impl Into<String>, most: usize) -> Self {
+        let message = format!("Too long: may not be more than {most} bytes");
+        Self::new("FieldValueTooLong", message, field)
+    }
+
     fn line(&self) -> String {
         if self.field.is_empty() {
             self.message.clone()
@@ -172,7 +176,6 @@ impl ApiError {
             details: None,
             continue_token: None,
             text: false,
-            pretty: false,
         };
         Self {
             inner: Box::new(inner),
@@ -204,11 +207,6 @@ impl ApiError {
             .details
             .get_or_insert_with(Details::default)
             .retry_after_seconds = seconds;
-        self
-    }
-
-    fn pretty(mut self) -> Self {
-        self.inner.pretty = true;
         self
     }
 
@@ -331,7 +329,13 @@ impl ApiError {
         } else {
             format!("{kind}.{group}")
         };
-        let lines: Vec<_> = causes.iter().map(Cause::line).collect();
+        // The same complaint is made once in the message, though it may have several causes.
+        let mut lines: Vec<String> = Vec::new();
+        for line in causes.iter().map(Cause::line) {
+            if !lines.contains(&line) {
+                lines.push(line);
+            }
+        }
         let text = match lines.as_slice() {
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),
@@ -402,7 +406,7 @@ impl ApiError {
         .with_details(Details::default())
     }
 
-    /// 406. `streaming` adds the representations that watches offer, as the real server's list does.
+    /// 406 for a client that reads none of the formats there are.
     pub(crate) fn not_acceptable() -> Self {
         let offered = "application/json, application/yaml, application/vnd.kubernetes.protobuf, \
                        application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
@@ -412,7 +416,18 @@ impl ApiError {
             format!("406: Not Acceptable\n\nAvailable representations: {offered}"),
         )
         .with_details(Details::default())
-        .pretty()
+    }
+
+    /// 406 for a client that reads a format there is, but asks for a form there is not.
+    pub(crate) fn not_acceptable_form() -> Self {
+        let why = "only the following media types are accepted: application/json, application/yaml, \
+                   application/vnd.kubernetes.protobuf";
+        Self::new(406, "NotAcceptable", why)
+    }
+
+    /// 406 for the metadata form of a list asked for an object, or the other way round.
+    pub(crate) fn not_acceptable_shape(why: String) -> Self {
+        Self::new(406, "NotAcceptable", why)
     }
 
     /// 415 for the body of a create or update.
@@ -471,13 +486,8 @@ impl ApiError {
         })
     }
 
-    /// 500 without a reason, indented: errors the real server meets before it knows the kind of the answer.
-    pub(crate) fn untyped(message: impl Into<String>) -> Self {
-        Self::new(500, "", message).pretty()
-    }
-
     /// 500 without a reason.
-    pub(crate) fn untyped_plain(message: impl Into<String>) -> Self {
+    pub(crate) fn untyped(message: impl Into<String>) -> Self {
         Self::new(500, "", message)
     }
 
@@ -542,12 +552,18 @@ impl ApiError {
         if self.inner.text {
             return self.inner.message.clone().into_bytes();
         }
-        if self.inner.pretty {
-            return serde_json::to_vec_pretty(&self.document()).expect("a status has string keys only");
-        }
         let mut body = self.to_json();
         body.push(b'\n');
         body
+    }
+
+    /// The document indented, without a line feed at the end.
+    #[must_use]
+    pub(crate) fn to_pretty_body(&self) -> Vec<u8> {
+        if self.inner.text {
+            return self.to_body();
+        }
+        serde_json::to_vec_pretty(&self.document()).expect("a status has string keys only")
     }
 
     /// The document on one line without a line feed, its fields in the real server's order.

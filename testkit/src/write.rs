@@ -16,12 +16,13 @@ mod delete;
 mod json_error;
 mod name;
 mod scale;
-mod types;
+mod strict;
 
-pub(crate) use body::{check, check_patched, decode, parse_yaml, syntax_error};
+pub(crate) use body::{decode, parse_yaml, read_as, read_patched, syntax_error, validate_manager};
 pub(crate) use delete::{DeleteOptions, Deletion, Propagation, delete};
 pub(crate) use name::uid;
 pub(crate) use scale::{print_selector, scale_of, scale_to_object};
+pub(crate) use strict::parse as parse_json;
 
 /// What `fieldValidation=` asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,22 +37,19 @@ pub(crate) enum FieldValidation {
 }
 
 impl FieldValidation {
-    /// Parses the query parameter; `options` names the request's options type in the error.
+    /// Parses the query parameter.
     ///
     /// # Errors
-    /// 422 for any other word.
-    pub(crate) fn parse(text: &str, options: &str) -> Result<Self, ApiError> {
+    /// A cause for any other word.
+    pub(crate) fn parse(text: &str) -> Result<Self, Cause> {
         match text {
             "Ignore" => Ok(Self::Ignore),
             "" | "Warn" => Ok(Self::Warn),
             "Strict" => Ok(Self::Strict),
-            other => Err(ApiError::invalid_options(
-                options,
-                vec![Cause::not_supported(
-                    "fieldValidation",
-                    &json!(other),
-                    &["", "Ignore", "Strict", "Warn"],
-                )],
+            other => Err(Cause::not_supported(
+                "fieldValidation",
+                &json!(other),
+                &["", "Ignore", "Strict", "Warn"],
             )),
         }
     }
@@ -149,8 +147,9 @@ pub(crate) fn create(
     check_namespace(kind, namespace, &object)?;
     {
         let meta = metadata(&mut object);
-        if meta.get("resourceVersion").is_some_and(|rv| !text(rv).is_empty()) {
-            return Err(ApiError::untyped_plain(
+        let version = meta.get("resourceVersion").map(text).unwrap_or_default();
+        if version.parse::<u64>().is_ok_and(|version| version != 0) {
+            return Err(ApiError::untyped(
                 "resourceVersion should not be set on objects to be created",
             ));
         }
@@ -190,6 +189,7 @@ pub(crate) fn create(
     meta.insert("creationTimestamp".to_owned(), Value::String(stamp(ctx.now)));
     defaults::on_create(kind, &mut object, ctx);
     validate(kind, &object, None)?;
+    ctx.warnings.extend(defaults::warnings(kind, &object, None));
     Ok(object)
 }
 
@@ -199,7 +199,7 @@ pub(crate) fn create(
 /// for custom ones. Patches come here too: their result already carries the stored version.
 ///
 /// # Errors
-/// 400 for another name or namespace, 409 for another uid or version, 422 for an invalid object.
+/// 400 for another name or namespace, 409 for another version, 422 for an invalid object.
 pub(crate) fn update(
     kind: &Kind,
     target: Target,
@@ -234,6 +234,8 @@ pub(crate) fn update(
     managed::on_update(kind, target, current, &mut object, tracked, ctx);
     raise_generation(kind, target, current, &mut object);
     validate(kind, &object, Some(current))?;
+    ctx.warnings
+        .extend(defaults::warnings(kind, &object, Some(current)));
     Ok(settle(kind, current, object))
 }
 
@@ -259,7 +261,12 @@ pub(crate) fn settle(kind: &Kind, current: &Value, object: Value) -> Updated {
     if deleting && !finalizers && grace == 0 && !kept_by_spec {
         return Updated::Removed(object);
     }
-    if object == *current {
+    // What was loaded past the checks may be spelled in another way than a write would leave it.
+    let same = object == *current || {
+        let mut whole = current.clone();
+        body::read_as(kind, &mut whole, &mut Vec::new()).is_ok() && object == whole
+    };
+    if same {
         Updated::Unchanged
     } else {
         Updated::Changed(object)
@@ -315,27 +322,6 @@ fn check_identity(
         let why = format!("the name of the object ({given}) does not match the name on the URL ({name})");
         return Err(ApiError::bad_request(why));
     }
-    let uid = meta.get("uid").map(text).unwrap_or_default();
-    if !uid.is_empty() && uid != stored_text("uid") {
-        let namespace = stored_text("namespace");
-        let path = if namespace.is_empty() {
-            String::new()
-        } else {
-            format!("{namespace}/")
-        };
-        let group = if kind.group.is_empty() || !kind.custom {
-            String::new()
-        } else {
-            format!("{}/", kind.group)
-        };
-        let why = format!(
-            "StorageError: invalid object, Code: 4, Key: /registry/{group}{}/{path}{name}, ResourceVersion: 0, \
-             AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
-            kind.plural,
-            stored_text("uid")
-        );
-        return Err(ApiError::conflict_because(kind, name, &why));
-    }
     let version = meta.get("resourceVersion").map(text).unwrap_or_default();
     if version.is_empty() || version == "0" {
         if !kind.allows_unconditional_update() {
@@ -344,37 +330,81 @@ fn check_identity(
                 &json!(0),
                 "must be specified for an update",
             );
-            return Err(ApiError::invalid(kind, name, vec![cause]));
+            // Named by the resource: the real server has no kind at hand here.
+            return Err(ApiError::invalid_kind(
+                &kind.group,
+                &kind.plural,
+                name,
+                vec![cause],
+            ));
         }
     } else if version.parse::<u64>().is_err() {
-        let cause = Cause::invalid(
-            "metadata.resourceVersion",
-            &json!(version),
-            &format!("strconv.ParseUint: parsing {}: invalid syntax", json!(version)),
-        );
-        return Err(ApiError::invalid(kind, name, vec![cause]));
+        // The real server has no better name for what its number parser says.
+        return Err(ApiError::untyped(format!(
+            "strconv.ParseUint: parsing {}: invalid syntax",
+            json!(version)
+        )));
     } else if version != stored_text("resourceVersion") {
         return Err(ApiError::conflict(kind, name));
     }
     Ok(())
 }
 
-/// Puts back what no client may change.
+/// Refuses an update that is meant for another object than the stored one.
+///
+/// # Errors
+/// 409 where the body's uid is not `stored`, which is empty for an object that is not there.
+pub(crate) fn check_uid(
+    kind: &Kind,
+    namespace: &str,
+    name: &str,
+    stored: &str,
+    body: &Value,
+) -> Result<(), ApiError> {
+    let uid = body.pointer("/metadata/uid").map(text).unwrap_or_default();
+    if uid.is_empty() || uid == stored {
+        return Ok(());
+    }
+    let path = if namespace.is_empty() {
+        String::new()
+    } else {
+        format!("{namespace}/")
+    };
+    let why = format!(
+        "StorageError: invalid object, Code: 4, Key: /registry/{}/{path}{name}, ResourceVersion: 0, \
+         AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {stored}",
+        kind.registry_path()
+    );
+    Err(ApiError::conflict_because(kind, name, &why))
+}
+
+/// Puts back what a client's update does not change, whatever it says.
 fn keep_stored_metadata(stored: &Map<String, Value>, object: &mut Value) {
     let meta = metadata(object);
-    for field in [
-        "namespace",
-        "uid",
-        "resourceVersion",
-        "generation",
-        "creationTimestamp",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-    ] {
+    for field in ["namespace", "resourceVersion", "generation", "creationTimestamp"] {
         match stored.get(field) {
             Some(value) => meta.insert(field.to_owned(), value.clone()),
             None => meta.remove(field),
         };
+    }
+    // An object on its way out stays so; the rest is refused later where it differs.
+    if let Some(end) = stored.get("deletionTimestamp") {
+        meta.insert("deletionTimestamp".to_owned(), end.clone());
+    }
+    for field in ["uid", "deletionGracePeriodSeconds"] {
+        let unset = meta.get(field).is_none_or(|value| value.is_null() || value == "");
+        match stored.get(field) {
+            Some(value) if unset => {
+                meta.insert(field.to_owned(), value.clone());
+            }
+            None if unset => {
+                meta.remove(field);
+            }
+            _ => {}
+        }
+    }
+    if meta.get("deletionTimestamp").is_some_and(Value::is_null) {
+        meta.remove("deletionTimestamp");
     }
     if let (false, Some(generate_name)) = (meta.contains_key("generateName"), stored.get("generateName")) {
         meta.insert("generateName".to_owned(), generate_name.clone());
@@ -477,15 +507,28 @@ fn crd_fields(kind: &Kind, object: &mut Value) -> Result<(), ApiError> {
 }
 
 /// Checks a complete object; `current` is the stored one of an update.
+///
+/// An update meets the rules of metadata several times, since the real server's layers each apply them: the answer
+/// names a cause as often.
 pub(crate) fn validate(kind: &Kind, object: &Value, current: Option<&Value>) -> Result<(), ApiError> {
     let name = object.pointer("/metadata/name").map(text).unwrap_or_default();
     let mut causes = Vec::new();
-    if current.is_none() {
-        name::validate(kind, object, &mut causes);
+    match current {
+        None => {
+            name::validate(kind, object, &mut causes);
+            body::validate_metadata(object, &mut causes);
+        }
+        Some(current) => {
+            body::validate_metadata(object, &mut causes);
+            body::validate_metadata_update(object, current, &mut causes);
+            body::validate_metadata_update(object, current, &mut causes);
+        }
     }
-    body::validate_metadata(object, current, &mut causes);
     if let Some(schema) = &kind.schema {
         schema.validate(object, &mut causes);
+    }
+    if current.is_some() && checks_metadata_again(kind) {
+        body::validate_metadata(object, &mut causes);
     }
     defaults::validate(kind, object, current, &mut causes);
     if let (Some(scale), true) = (&kind.scale, kind.custom) {
@@ -496,6 +539,20 @@ pub(crate) fn validate(kind: &Kind, object: &Value, current: Option<&Value>) -> 
     } else {
         Err(ApiError::invalid(kind, name, causes))
     }
+}
+
+/// Built-in kinds whose updates are checked as if they were new, on top of what an update may not change.
+fn checks_metadata_again(kind: &Kind) -> bool {
+    const AGAIN: [&str; 7] = [
+        "ConfigMap",
+        "Endpoints",
+        "PersistentVolumeClaim",
+        "Pod",
+        "Secret",
+        "Service",
+        "ServiceAccount",
+    ];
+    !kind.custom && kind.group.is_empty() && AGAIN.contains(&kind.kind.as_str())
 }
 
 #[cfg(test)]

@@ -245,8 +245,9 @@ fn the_corpus_of_the_fuzz_target_is_answered() {
         let (method, uri) = line.split_once(' ').expect("a method and a URI");
         let body = parts.get(2).copied().unwrap_or_default().to_vec();
         let status = send(method, uri, parts[1], body);
+        // A version the server has not reached, such as a token's from another server, is waited for in vain.
         assert!(
-            status.is_some_and(|status| status < 500),
+            status.is_some_and(|status| status < 500 || status == 504),
             "{:?}: {status:?}",
             entry.path()
         );

@@ -119,12 +119,30 @@ async fn reviews_are_answered_and_not_stored() {
 async fn some_kinds_are_created_by_an_update_and_some_insist_on_a_version() {
     let server = ApiServer::builder().build();
     let lease = "/apis/coordination.k8s.io/v1/namespaces/default/leases/l";
-    let spec = json!({"spec": {"holderIdentity": "a"}});
+    let spec = json!({"metadata": {"name": "l"}, "spec": {"holderIdentity": "a"}});
+    for (body, why) in [
+        (
+            json!({"metadata": {"name": "other"}}),
+            "the name of the object (other) does not match the name on the URL (l)",
+        ),
+        (
+            json!({"spec": {}}),
+            "the name of the object (l based on URL) was undeterminable: name must be provided",
+        ),
+    ] {
+        let (status, answer) = send(&server, "PUT", lease, body).await;
+        assert_eq!((status, answer["message"].as_str()), (400, Some(why)));
+    }
+    // A body that is meant for another object makes none, even of a kind that updates create.
+    let mut another = spec.clone();
+    another["metadata"]["uid"] = json!("11111111-1111-1111-1111-111111111111");
+    let (status, body) = send(&server, "PUT", lease, another).await;
+    assert_eq!(status, 409, "{body}");
     assert_eq!(
-        send(&server, "PUT", lease, json!({"metadata": {"name": "other"}}))
-            .await
-            .0,
-        400
+        body["message"],
+        "Operation cannot be fulfilled on leases.coordination.k8s.io \"l\": StorageError: invalid object, Code: 4, Key: \
+         /registry/leases/default/l, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: \
+         11111111-1111-1111-1111-111111111111, UID in object meta: "
     );
     assert_eq!(send(&server, "PUT", lease, spec.clone()).await.0, 201);
     let (status, body) = send(&server, "PUT", lease, spec).await;
@@ -135,8 +153,10 @@ async fn some_kinds_are_created_by_an_update_and_some_insist_on_a_version() {
             .is_some_and(|m| m.ends_with("must be specified for an update")),
         "{body}"
     );
+    // Of the other kinds there is nothing to compare the uid with.
     let map = "/api/v1/namespaces/default/configmaps/a";
-    assert_eq!(send(&server, "PUT", map, json!({})).await.0, 404);
+    let body = json!({"metadata": {"name": "a", "uid": "11111111-1111-1111-1111-111111111111"}});
+    assert_eq!(send(&server, "PUT", map, body).await.0, 404);
 }
 
 /// A token for a service account has an end.

@@ -43,7 +43,7 @@ pub(crate) fn create(shared: &Shared, call: &Call, kind: &Arc<Kind>, path: &Reso
         "eviction" => {
             let options = body.get("deleteOptions").filter(|options| options.is_object());
             let options = options.map(Value::to_string).unwrap_or_default();
-            let options = DeleteOptions::parse(options.as_bytes(), [])?;
+            let options = DeleteOptions::parse("", options.as_bytes(), [])?;
             delete_object(&mut state, kind, &key, &options, &mut ctx)?;
         }
         "token" => return Ok(token(&body, &ctx)),
@@ -93,7 +93,7 @@ fn bind(
     let scheduled = json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null,
         "lastTransitionTime": stamp(ctx.now)});
     let patch = json!({"status": {"conditions": [scheduled]}}).to_string();
-    let object = crate::patch::apply(
+    let object = crate::patch::apply_plain(
         kind,
         crate::patch::PatchType::Strategic,
         &current,

@@ -35,21 +35,31 @@ struct TableView {
     columns: bool,
 }
 
-const PARTIAL: &[u8] = b"{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/v1\",";
+/// How metadata alone opens.
+fn partial(version: MetaVersion) -> &'static [u8] {
+    match version {
+        MetaVersion::V1 => b"{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/v1\",",
+        MetaVersion::V1beta1 => {
+            b"{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/v1beta1\","
+        }
+    }
+}
 
 impl Encoder {
-    /// Writes are answered with objects, whatever their table would look like.
-    pub(crate) fn new(kind: &Arc<Kind>, form: Form) -> Self {
+    fn new(kind: &Arc<Kind>, form: Form) -> Self {
         Self {
             opening: opening(kind),
             as_stored: is_as_stored(kind),
             kind: Arc::clone(kind),
-            form: if form == Form::Partial { form } else { Form::Json },
+            form: match form {
+                Form::Partial(_) => form,
+                _ => Form::Json,
+            },
             table: None,
         }
     }
 
-    /// Reads are answered with tables where the client asked for them.
+    /// Answers with objects, or with tables where the client asked for them.
     pub(crate) fn for_reads(kind: &Arc<Kind>, form: Form, include: Include, clock: Clock) -> Self {
         let mut encoder = Self::new(kind, form);
         if let Form::Table(version) = form {
@@ -101,8 +111,8 @@ impl Encoder {
             return self.push_row(view, stored, out);
         }
         match self.form {
-            Form::Partial => {
-                out.push_back(Bytes::from_static(PARTIAL));
+            Form::Partial(version) => {
+                out.push_back(Bytes::from_static(partial(version)));
                 out.push_back(stored.metadata());
                 out.push_back(Bytes::from_static(b"}"));
             }
@@ -128,7 +138,7 @@ impl Encoder {
         let metadata = meta.json(self.kind.custom && self.form == Form::Json);
         let custom = self.kind.custom && self.form == Form::Json;
         let (kind, version) = match self.form {
-            Form::Partial => ("PartialObjectMetadataList", "meta.k8s.io/v1".to_owned()),
+            Form::Partial(version) => ("PartialObjectMetadataList", version.api_version().to_owned()),
             _ => (self.kind.list_kind.as_str(), self.kind.api_version()),
         };
         if custom {
@@ -194,8 +204,8 @@ impl Encoder {
             (true, true) => format!("\"metadata\":{{{END},\"resourceVersion\":{version}}}"),
         };
         let opening = match self.form {
-            Form::Json => String::from_utf8_lossy(self.opening.bytes()).into_owned(),
-            _ => String::from_utf8_lossy(PARTIAL).into_owned(),
+            Form::Partial(version) => String::from_utf8_lossy(partial(version)).into_owned(),
+            _ => String::from_utf8_lossy(self.opening.bytes()).into_owned(),
         };
         let object = match self.table {
             None => format!("{opening}{metadata}}}"),

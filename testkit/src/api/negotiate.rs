@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, header};
 
-use crate::{api::params::Query, status::ApiError};
+use crate::{api::params::Query, kind::Kind, status::ApiError};
 
 /// The form an answer takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,7 +10,7 @@ pub(crate) enum Form {
     /// Objects as they are.
     Json,
     /// Metadata alone.
-    Partial,
+    Partial(MetaVersion),
     /// Rows of cells, for people.
     Table(MetaVersion),
 }
@@ -83,32 +83,51 @@ fn clauses(headers: &HeaderMap) -> Vec<Clause<'_>> {
 /// Picks the form for an object, list or watch.
 ///
 /// # Errors
-/// 406 if the client accepts nothing this server can write.
-pub(crate) fn form(headers: &HeaderMap, shape: Shape) -> Result<Form, ApiError> {
+/// 406 if the client accepts nothing this server can write, or a form that the answer has not.
+pub(crate) fn form(headers: &HeaderMap, kind: &Kind, shape: Shape) -> Result<Form, ApiError> {
     let clauses = clauses(headers);
     if clauses.is_empty() {
         return Ok(Form::Json);
     }
-    clauses
-        .iter()
-        .filter(|clause| clause.accepts_json())
-        .find_map(|clause| {
-            let (group, version) = (clause.param("g"), clause.param("v"));
-            let meta = match (group, version) {
-                ("meta.k8s.io", "v1") => Some(MetaVersion::V1),
-                ("meta.k8s.io", "v1beta1") => Some(MetaVersion::V1beta1),
-                _ => None,
-            };
-            match (clause.param("as"), shape) {
-                ("", _) => Some(Form::Json),
-                ("PartialObjectMetadata", Shape::Object) | ("PartialObjectMetadataList", Shape::List) => {
-                    meta.map(|_| Form::Partial)
-                }
-                ("Table", _) => meta.map(Form::Table),
-                _ => None,
+    let mut readable = clauses.iter().filter(|clause| clause.accepts_json()).peekable();
+    if readable.peek().is_none() && !kind.custom {
+        return Err(ApiError::not_acceptable());
+    }
+    for clause in readable {
+        let meta = match (clause.param("g"), clause.param("v")) {
+            ("meta.k8s.io", "v1") => Some(MetaVersion::V1),
+            ("meta.k8s.io", "v1beta1") => Some(MetaVersion::V1beta1),
+            _ => None,
+        };
+        match (clause.param("as"), meta, shape) {
+            ("", ..) => return Ok(Form::Json),
+            ("Table", Some(version), _) => return Ok(Form::Table(version)),
+            ("PartialObjectMetadata", Some(version), Shape::Object)
+            | ("PartialObjectMetadataList", Some(version), Shape::List) => return Ok(Form::Partial(version)),
+            ("PartialObjectMetadata", Some(_), Shape::List) => {
+                return Err(ApiError::not_acceptable_shape(format!(
+                    "you requested PartialObjectMetadata, but the requested object is a list ({})",
+                    kind.go_type(true)
+                )));
             }
-        })
-        .ok_or_else(ApiError::not_acceptable)
+            ("PartialObjectMetadataList", Some(_), Shape::Object) => {
+                return Err(ApiError::not_acceptable_shape(format!(
+                    "you requested PartialObjectMetadataList, but the requested object is not a list ({})",
+                    kind.go_type(false)
+                )));
+            }
+            _ => {}
+        }
+    }
+    Err(ApiError::not_acceptable_form())
+}
+
+/// Whether errors are indented: where people read them, and where the client asked for a form that errors have not
+/// and for nothing else.
+pub(crate) fn indents_errors(headers: &HeaderMap, query: &Query) -> bool {
+    let clauses = clauses(headers);
+    let plain = |clause: &Clause<'_>| clause.accepts_json() && clause.param("as").is_empty();
+    wants_pretty(headers, query) || (!clauses.is_empty() && !clauses.iter().any(plain))
 }
 
 /// Whether the answer may be compressed.

@@ -37,15 +37,15 @@ pub(crate) async fn get(shared: &Arc<Shared>, call: &Call, kind: &Arc<Kind>, pat
     if path.subresource.is_some() && !has(kind, path) {
         return Err(ApiError::resource_not_found());
     }
-    let form = negotiate::form(&call.headers, Shape::Object)?;
+    let form = negotiate::form(&call.headers, kind, Shape::Object)?;
     let version = call
         .query
         .non_empty("resourceVersion")
         .filter(|version| *version != "0");
     let version = version
         .map(|text| {
-            parse_version(text)
-                .map_err(|why| ApiError::bad_request(format!("invalid resource version: {why}")))
+            // A list words this better.
+            parse_version(text).map_err(ApiError::untyped)
         })
         .transpose()?;
     if let Some(version) = version {
@@ -64,7 +64,7 @@ pub(crate) async fn get(shared: &Arc<Shared>, call: &Call, kind: &Arc<Kind>, pat
     let stored = stored.ok_or_else(|| ApiError::not_found(kind, &key.1))?;
     let mut body = match path.subresource.as_deref() {
         None | Some("status" | "finalize") if path.subresource.is_none() || has(kind, path) => {
-            encoder(shared, call, kind, form).object(&stored)
+            encoder(shared, call, kind, form)?.object(&stored)
         }
         Some("scale") if has(kind, path) => {
             let scale = scale_of(kind, &stored.value()).ok_or_else(ApiError::resource_not_found)?;
@@ -87,7 +87,7 @@ pub(crate) async fn list(shared: &Arc<Shared>, call: &Call, kind: &Arc<Kind>, pa
     if !kind.allows("list") {
         return Err(ApiError::method_not_allowed());
     }
-    let form = negotiate::form(&call.headers, Shape::List)?;
+    let form = negotiate::form(&call.headers, kind, Shape::List)?;
     let options = ListOptions::parse(&call.query, false, shared.config.watch_list)?;
     let filter = Filter::parse(kind, path.namespace.as_deref(), None, &options)?;
     let scope = Scope {
@@ -106,6 +106,9 @@ pub(crate) async fn list(shared: &Arc<Shared>, call: &Call, kind: &Arc<Kind>, pa
             return Err(scope.expired_token(&token));
         }
         let token = scope.token()?;
+        if let Some(version) = token.version {
+            wait_for(shared, version, HEAD).await?;
+        }
         return scope.respond(shared, call, form, token.version, Some(&token));
     }
     let version = options.version_number()?;
@@ -147,16 +150,17 @@ struct Scope<'a> {
 
 impl Scope<'_> {
     fn token(&self) -> Result<Continue, ApiError> {
+        let token = Continue::decode(
+            &self.options.continue_token,
+            self.kind.namespaced,
+            self.path.namespace.as_deref(),
+        )?;
         if !self.options.version.is_empty() && self.options.version != "0" {
             return Err(ApiError::bad_request(
                 "specifying resource version is not allowed when using continue",
             ));
         }
-        Continue::decode(
-            &self.options.continue_token,
-            self.kind.namespaced,
-            self.path.namespace.as_deref(),
-        )
+        Ok(token)
     }
 
     fn page(
@@ -235,7 +239,7 @@ impl Scope<'_> {
             remaining: (page.next_after.is_some() && !self.filter.selects()).then_some(page.remaining),
             shard: self.filter.shard_text().filter(|_| form == negotiate::Form::Json),
         };
-        let body = encoder(shared, call, self.kind, form).list(&items, &meta);
+        let body = encoder(shared, call, self.kind, form)?.list(&items, &meta);
         Ok(pretty(call, json_response(StatusCode::OK, Body::pieces(body))))
     }
 
@@ -281,7 +285,7 @@ pub(crate) async fn watch(
     if !kind.allows("watch") {
         return Err(ApiError::method_not_allowed());
     }
-    let form = negotiate::form(&call.headers, Shape::Object)?;
+    let form = negotiate::form(&call.headers, kind, Shape::Object)?;
     let refused = call.fault(|fault| match fault {
         Fault::WatchListRefused { in_stream } => Some(*in_stream),
         _ => None,
@@ -300,7 +304,7 @@ pub(crate) async fn watch(
     });
     let id = storage_id(kind);
     let gzip = shared.config.watch_gzip && accepts_gzip(&call.headers);
-    let encoder = encoder(shared, &call, kind, form);
+    let encoder = encoder(shared, &call, kind, form)?;
     let mut state = shared.lock();
     let start = match start {
         Begin::Now(start) => start,
@@ -415,9 +419,28 @@ fn key(path: &ResourcePath) -> Key {
     )
 }
 
-fn encoder(shared: &Shared, call: &Call, kind: &Arc<Kind>, form: negotiate::Form) -> Encoder {
-    let include = Include::parse(call.query.get("includeObject").unwrap_or_default());
-    Encoder::for_reads(kind, form, include, shared.clock)
+/// # Errors
+/// 400 for a table with objects in an unknown form.
+pub(crate) fn encoder(
+    shared: &Shared,
+    call: &Call,
+    kind: &Arc<Kind>,
+    form: negotiate::Form,
+) -> Result<Encoder, ApiError> {
+    let asked = call.query.get("includeObject").unwrap_or_default();
+    if matches!(form, negotiate::Form::Table(_)) && !matches!(asked, "" | "Metadata" | "None" | "Object") {
+        return Err(ApiError::bad_request(format!(
+            "Unable to convert to Table as requested: includeObject: Invalid value: {}: must be 'Metadata', 'Object', \
+             'None', or empty",
+            serde_json::Value::from(asked)
+        )));
+    }
+    Ok(Encoder::for_reads(
+        kind,
+        form,
+        Include::parse(asked),
+        shared.clock,
+    ))
 }
 
 /// Indents an answer for people.
@@ -429,7 +452,7 @@ pub(crate) fn pretty(call: &Call, response: Response<Body>) -> Response<Body> {
     let body = match body.into_bytes() {
         Err(stream) => stream,
         Ok(bytes) => match serde_json::from_slice::<serde_json::Value>(&bytes) {
-            Ok(value) => Body::full(format!("{value:#}\n")),
+            Ok(value) => Body::full(format!("{value:#}")),
             Err(_) => Body::full(bytes),
         },
     };

@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 
 use super::{
     Answer, Call, connect,
-    encode::{Encoder, ListMeta, opening},
+    encode::{ListMeta, opening},
     filter::Filter,
     json_response,
     negotiate::{self, Form, Shape},
     params::ListOptions,
-    read::pretty,
+    read::{encoder, pretty},
     route::ResourcePath,
 };
 use crate::{
@@ -34,8 +34,8 @@ pub(crate) fn create(shared: &Shared, call: &Call, kind: &Arc<Kind>, path: &Reso
     if !kind.allows("create") || (kind.namespaced && path.namespace.is_none()) {
         return Err(ApiError::method_not_allowed());
     }
-    let form = negotiate::form(&call.headers, Shape::Object)?;
-    let dry_run = dry_run(call, "CreateOptions")?;
+    let form = negotiate::form(&call.headers, kind, Shape::Object)?;
+    let dry_run = write_options(call, "CreateOptions", None)?;
     let mut state = shared.lock();
     let mut rng = state.rng.fork();
     let mut ctx = context(shared, call, &mut rng, "CreateOptions")?;
@@ -46,6 +46,11 @@ pub(crate) fn create(shared: &Shared, call: &Call, kind: &Arc<Kind>, path: &Reso
         let body = Body::full(format!("{answer}\n"));
         return Ok(pretty(call, json_response(StatusCode::CREATED, body)));
     }
+    let name = object
+        .pointer("/metadata/name")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    check_not_terminating(&state, kind, name)?;
     let stored = create_object(
         &mut state,
         kind,
@@ -56,14 +61,16 @@ pub(crate) fn create(shared: &Shared, call: &Call, kind: &Arc<Kind>, path: &Reso
     )?;
     let warnings = std::mem::take(&mut ctx.warnings);
     drop(state);
-    Ok(object_response(
-        call,
-        kind,
-        form,
-        StatusCode::CREATED,
-        &stored,
-        &warnings,
-    ))
+    object_response(shared, call, kind, form, StatusCode::CREATED, &stored, &warnings)
+}
+
+/// Nothing is created of a kind whose definition is going away.
+fn check_not_terminating(state: &State, kind: &Kind, name: &str) -> Result<(), ApiError> {
+    if state.is_terminating(kind) {
+        let why = "create not allowed while custom resource definition is terminating";
+        return Err(ApiError::forbidden(kind, name, why));
+    }
+    Ok(())
 }
 
 /// Creates an object in the locked state. Names made from a base are tried again when taken.
@@ -125,8 +132,8 @@ fn check_namespace(state: &State, kind: &Kind, namespace: &str, name: &str) -> R
 /// Replaces an object, its status, its scale, or a namespace's finalizers.
 pub(crate) fn update(shared: &Shared, call: &Call, kind: &Arc<Kind>, path: &ResourcePath) -> Answer {
     let target = target(kind, path, "update")?;
-    let form = negotiate::form(&call.headers, Shape::Object)?;
-    let dry_run = dry_run(call, "UpdateOptions")?;
+    let form = negotiate::form(&call.headers, kind, Shape::Object)?;
+    let dry_run = write_options(call, "UpdateOptions", None)?;
     let mut state = shared.lock();
     let mut rng = state.rng.fork();
     let mut ctx = context(shared, call, &mut rng, "UpdateOptions")?;
@@ -137,30 +144,19 @@ pub(crate) fn update(shared: &Shared, call: &Call, kind: &Arc<Kind>, path: &Reso
     } else {
         write::decode(kind, call.header(&header::CONTENT_TYPE), &call.body, &mut ctx)?
     };
+    check_place(kind, &key, &body)?;
     let Some(current) = state.storage.get(&kind.storage, &key) else {
         if target != Target::Main || !kind.allows_create_on_update() {
             return Err(ApiError::not_found(kind, &key.1));
         }
+        write::check_uid(kind, &key.0, &key.1, "", &body)?;
         let namespace = path.namespace.as_deref();
-        let stored = create_object(
-            &mut state,
-            kind,
-            namespace,
-            named(body, &key.1)?,
-            &mut ctx,
-            dry_run,
-        )?;
+        let stored = create_object(&mut state, kind, namespace, body, &mut ctx, dry_run)?;
         let warnings = std::mem::take(&mut ctx.warnings);
         drop(state);
-        return Ok(object_response(
-            call,
-            kind,
-            form,
-            StatusCode::CREATED,
-            &stored,
-            &warnings,
-        ));
+        return object_response(shared, call, kind, form, StatusCode::CREATED, &stored, &warnings);
     };
+    write::check_uid(kind, &key.0, &key.1, &current.uid, &body)?;
     let current = as_served(kind, current.value());
     let object = if scale {
         write::scale_to_object(kind, &current, &body)?
@@ -174,43 +170,47 @@ pub(crate) fn update(shared: &Shared, call: &Call, kind: &Arc<Kind>, path: &Reso
     if scale {
         return scale_response(call, kind, &stored);
     }
-    Ok(object_response(
-        call,
-        kind,
-        form,
-        StatusCode::OK,
-        &stored,
-        &warnings,
-    ))
+    object_response(shared, call, kind, form, StatusCode::OK, &stored, &warnings)
 }
 
-/// The body of an update that creates: it must name the object of the path, or none.
-fn named(mut body: Value, name: &str) -> Result<Value, ApiError> {
-    let given = body
-        .pointer("/metadata/name")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    if !given.is_empty() && given != name {
-        let why = format!("the name of the object ({given}) does not match the name on the URL ({name})");
-        return Err(ApiError::bad_request(why));
+/// A body must be for the object the path names, and say so.
+fn check_place(kind: &Kind, key: &Key, object: &Value) -> Result<(), ApiError> {
+    let text = |path: &str| object.pointer(path).and_then(Value::as_str).unwrap_or_default();
+    let (namespace, name) = (text("/metadata/namespace"), text("/metadata/name"));
+    if kind.namespaced && !namespace.is_empty() && *namespace != *key.0 {
+        return Err(ApiError::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
     }
-    body["metadata"]["name"] = json!(name);
-    Ok(body)
+    let wanted = &key.1;
+    if name.is_empty() {
+        return Err(ApiError::bad_request(format!(
+            "the name of the object ({wanted} based on URL) was undeterminable: name must be provided"
+        )));
+    }
+    if *name != **wanted {
+        return Err(ApiError::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({wanted})"
+        )));
+    }
+    Ok(())
 }
 
 /// Changes parts of an object; server-side apply may create it.
 pub(crate) fn patch(shared: &Shared, call: &Call, kind: &Arc<Kind>, path: &ResourcePath) -> Answer {
     let target = target(kind, path, "patch")?;
-    let form = negotiate::form(&call.headers, Shape::Object)?;
+    let form = negotiate::form(&call.headers, kind, Shape::Object)?;
     let patch_type = PatchType::parse(kind, call.header(&header::CONTENT_TYPE))?;
-    check_patch_options(call, patch_type)?;
-    let dry_run = dry_run(call, "PatchOptions")?;
+    let dry_run = write_options(call, "PatchOptions", Some(patch_type))?;
     let mut state = shared.lock();
     let mut rng = state.rng.fork();
     let mut ctx = context(shared, call, &mut rng, "PatchOptions")?;
     let key = key(path);
     let config = if patch_type == PatchType::Apply {
-        Some(write::parse_yaml(&call.body)?)
+        let read = write::parse_yaml(&call.body);
+        Some(
+            read.map_err(|error| ApiError::bad_request(format!("error decoding YAML: {}", error.message())))?,
+        )
     } else {
         None
     };
@@ -224,10 +224,19 @@ pub(crate) fn patch(shared: &Shared, call: &Call, kind: &Arc<Kind>, path: &Resou
         let Some(apply) = apply.filter(|_| target == Target::Main) else {
             return Err(ApiError::not_found(kind, &key.1));
         };
-        let mut object = patch::server_side(kind, None, &apply, &mut ctx)?;
-        if object["metadata"]["name"].is_null() {
-            object["metadata"]["name"] = json!(&*key.1);
+        let object = patch::server_side(kind, None, &apply, &mut ctx)?;
+        if let Some(uid) = object
+            .pointer("/metadata/uid")
+            .and_then(Value::as_str)
+            .filter(|uid| !uid.is_empty())
+        {
+            let why = format!(
+                "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+            );
+            return Err(ApiError::conflict_because(kind, &key.1, &why));
         }
+        check_place(kind, &key, &object)?;
+        check_not_terminating(&state, kind, &key.1)?;
         let stored = create_object(
             &mut state,
             kind,
@@ -236,25 +245,27 @@ pub(crate) fn patch(shared: &Shared, call: &Call, kind: &Arc<Kind>, path: &Resou
             &mut ctx,
             dry_run,
         )?;
-        return Ok(object_response(
+        return object_response(
+            shared,
             call,
             kind,
             form,
             StatusCode::CREATED,
             &stored,
             &ctx.warnings,
-        ));
+        );
     };
     let current = as_served(kind, current.value());
     let object = match &apply {
         Some(apply) => patch::server_side(kind, Some(&current), apply, &mut ctx)?,
         None if target == Target::Scale => {
             let scale = write::scale_of(kind, &current).ok_or_else(ApiError::resource_not_found)?;
-            let patched = patch::apply(kind, patch_type, &scale, &call.body)?;
+            let patched = patch::apply_plain(kind, patch_type, &scale, &call.body)?;
             write::scale_to_object(kind, &current, &patched)?
         }
-        None => patch::apply(kind, patch_type, &current, &call.body)?,
+        None => patch::apply(kind, patch_type, &current, &call.body, &mut ctx)?,
     };
+    check_place(kind, &key, &object)?;
     let updated = write::update(kind, target, &key.1, &current, object, &mut ctx)?;
     let stored = commit(&mut state, kind, &key, updated, dry_run);
     let warnings = std::mem::take(&mut ctx.warnings);
@@ -262,14 +273,7 @@ pub(crate) fn patch(shared: &Shared, call: &Call, kind: &Arc<Kind>, path: &Resou
     if target == Target::Scale {
         return scale_response(call, kind, &stored);
     }
-    Ok(object_response(
-        call,
-        kind,
-        form,
-        StatusCode::OK,
-        &stored,
-        &warnings,
-    ))
+    object_response(shared, call, kind, form, StatusCode::OK, &stored, &warnings)
 }
 
 /// Deletes an object, or marks it for deletion.
@@ -280,7 +284,7 @@ pub(crate) fn delete(shared: &Shared, call: &Call, kind: &Arc<Kind>, path: &Reso
     if !kind.allows("delete") {
         return Err(ApiError::method_not_allowed());
     }
-    let form = negotiate::form(&call.headers, Shape::Object)?;
+    let form = negotiate::form(&call.headers, kind, Shape::Object)?;
     let options = delete_options(call)?;
     let mut state = shared.lock();
     let mut rng = state.rng.fork();
@@ -292,7 +296,12 @@ pub(crate) fn delete(shared: &Shared, call: &Call, kind: &Arc<Kind>, path: &Reso
         let body = status::deleted(kind, &stored.name, &stored.uid);
         return Ok(json_response(StatusCode::OK, Body::full(body)));
     }
-    Ok(object_response(call, kind, form, StatusCode::OK, &stored, &[]))
+    let status = if options.waits_for_dependents && !removed {
+        StatusCode::ACCEPTED
+    } else {
+        StatusCode::OK
+    };
+    object_response(shared, call, kind, form, status, &stored, &[])
 }
 
 /// Deletes an object in the locked state. Returns its last state, and whether it is gone.
@@ -325,7 +334,7 @@ pub(crate) fn delete_collection(
     if !kind.allows("deletecollection") || (kind.namespaced && path.namespace.is_none()) {
         return Err(ApiError::method_not_allowed());
     }
-    let form = negotiate::form(&call.headers, Shape::List)?;
+    let form = negotiate::form(&call.headers, kind, Shape::List)?;
     let list = ListOptions::parse(&call.query, false, shared.config.watch_list)?;
     let filter = Filter::parse(kind, path.namespace.as_deref(), None, &list)?;
     let options = delete_options(call)?;
@@ -350,8 +359,7 @@ pub(crate) fn delete_collection(
     }
     let version = state.storage.revision().to_string();
     drop(state);
-    let encoder = Encoder::new(kind, form);
-    let body = encoder.list(
+    let body = encoder(shared, call, kind, form)?.list(
         &gone,
         &ListMeta {
             version: &version,
@@ -441,41 +449,44 @@ pub(crate) fn context<'a>(
         Some(manager) => manager.to_owned(),
         None => write::manager_of(call.header(&header::USER_AGENT)),
     };
+    let validation = call.query.get("fieldValidation").unwrap_or_default();
     Ok(WriteContext {
         now: shared.clock.timestamp(),
         rng,
         manager,
-        validation: FieldValidation::parse(call.query.get("fieldValidation").unwrap_or_default(), options)?,
+        validation: FieldValidation::parse(validation)
+            .map_err(|cause| ApiError::invalid_options(options, vec![cause]))?,
         track_updates: shared.config.managed_fields,
         warnings: Vec::new(),
     })
 }
 
-fn dry_run(call: &Call, options: &str) -> Result<bool, ApiError> {
-    let asked: Vec<&str> = call.query.all("dryRun").collect();
-    if asked.iter().any(|word| *word != "All") {
-        let cause = Cause::not_supported("dryRun", &json!(asked), &["All"]);
-        return Err(ApiError::invalid_options(options, vec![cause]));
-    }
-    Ok(!asked.is_empty())
-}
-
-fn check_patch_options(call: &Call, patch_type: PatchType) -> Result<(), ApiError> {
+/// Checks the options of a write, all of them at once; tells whether it is a dry run.
+fn write_options(call: &Call, options: &str, patch_type: Option<PatchType>) -> Result<bool, ApiError> {
     let mut causes = Vec::new();
-    if patch_type == PatchType::Apply {
-        if call.query.non_empty("fieldManager").is_none() {
+    match patch_type {
+        Some(PatchType::Apply) if call.query.non_empty("fieldManager").is_none() => {
             causes.push(Cause::required("fieldManager", "is required for apply patch"));
         }
-    } else if call.query.get("force").is_some() {
-        causes.push(Cause::forbidden(
-            "force",
-            "may not be specified for non-apply patch",
-        ));
+        Some(PatchType::Apply) | None => {}
+        Some(_) if call.query.get("force").is_some() => {
+            let why = "may not be specified for non-apply patch";
+            causes.push(Cause::forbidden("force", why));
+        }
+        Some(_) => {}
     }
+    let manager = call.query.get("fieldManager").unwrap_or_default();
+    write::validate_manager(manager, "fieldManager", &mut causes);
+    let asked: Vec<&str> = call.query.all("dryRun").collect();
+    if asked.iter().any(|word| *word != "All") {
+        causes.push(Cause::not_supported("dryRun", &json!(asked), &["All"]));
+    }
+    let validation = call.query.get("fieldValidation").unwrap_or_default();
+    causes.extend(FieldValidation::parse(validation).err());
     if causes.is_empty() {
-        Ok(())
+        Ok(!asked.is_empty())
     } else {
-        Err(ApiError::invalid_options("PatchOptions", causes))
+        Err(ApiError::invalid_options(options, causes))
     }
 }
 
@@ -485,7 +496,7 @@ fn delete_options(call: &Call) -> Result<DeleteOptions, ApiError> {
         .pairs()
         .iter()
         .map(|(name, value)| (name.as_str(), value.as_str()));
-    DeleteOptions::parse(&call.body, pairs)
+    DeleteOptions::parse(call.header(&header::CONTENT_TYPE), &call.body, pairs)
 }
 
 fn parse(body: &[u8]) -> Result<Value, ApiError> {
@@ -500,20 +511,21 @@ fn key(path: &ResourcePath) -> Key {
 }
 
 fn object_response(
+    shared: &Shared,
     call: &Call,
     kind: &Arc<Kind>,
     form: Form,
     status: StatusCode,
     stored: &Stored,
     warnings: &[String],
-) -> Response<Body> {
-    let mut body = Encoder::new(kind, form).object(stored);
+) -> Answer {
+    let mut body = encoder(shared, call, kind, form)?.object(stored);
     body.push_back(Bytes::from_static(b"\n"));
     let mut response = json_response(status, Body::pieces(body));
     for warning in warnings {
         warn(&mut response, warning);
     }
-    pretty(call, response)
+    Ok(pretty(call, response))
 }
 
 /// Adds a sentence for the client's user.

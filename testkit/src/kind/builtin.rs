@@ -1,6 +1,6 @@
 //! The table of built-in kinds, one row each, in the order a real server's discovery lists groups and resources.
 
-use super::{ALL_VERBS, Generation, Kind, ScalePaths, Subresource};
+use super::{ALL_VERBS, Generation, Kind, ScalePaths, Subresource, types};
 
 /// A row: group, version, kind, plural, short names, categories, scope and generation, subresources.
 struct Row(
@@ -128,6 +128,7 @@ fn build(row: &Row) -> Kind {
     let Row(group, version, kind, plural, short, categories, flags, subresources) = row;
     let mut built = Kind::new(*group, *version, *kind, *plural);
     built.custom = false;
+    built.shape = types::of_kind(group, version, kind);
     built.namespaced = flags.namespaced;
     built.generation = flags.generation;
     built.short_names = short.split_whitespace().map(str::to_owned).collect();

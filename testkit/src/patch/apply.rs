@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use super::fields::{FieldSet, compare, item_edge, stated};
 use super::managed::{Entry, Operation, read, record, strip};
 use super::shape::{ListShape, Place, over_skeleton, skeleton};
+use super::typed;
 use crate::kind::Kind;
 use crate::status::{ApiError, Cause};
 use crate::write::{self, Target, WriteContext};
@@ -25,34 +26,47 @@ pub(crate) struct Apply<'a> {
 /// result is then a body for [`crate::write::create`].
 ///
 /// # Errors
-/// 400 for a configuration of another version or with managed fields, 409 where others own fields it changes.
+/// 400 for a configuration of another type or with managed fields, 409 where others own fields it changes, 500 for fields
+/// the type does not have (as the real server, which finds them where it expects none).
 pub(crate) fn apply(
     kind: &Kind,
     current: Option<&Value>,
     apply: &Apply<'_>,
     ctx: &mut WriteContext<'_>,
 ) -> Result<Value, ApiError> {
-    let mut config = apply.config.clone();
-    write::check(kind, &mut config, ctx)?;
-    if let Some(schema) = &kind.schema {
-        schema.prune(&mut config);
-    }
-    let config = &config;
-    let version = config
-        .get("apiVersion")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    if version != kind.api_version() {
+    let config = apply.config;
+    if !config.is_object() {
         return Err(ApiError::bad_request(format!(
-            "Incorrect version specified in apply patch. Specified patch version: {version}, expected: {}",
-            kind.api_version()
+            "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {} into Go value \
+             of type map[string]interface {{}}",
+            super::type_name(config)
+        )));
+    }
+    let text = |path: &str| config.pointer(path).and_then(Value::as_str).unwrap_or_default();
+    let (version, name) = (text("/apiVersion"), text("/kind"));
+    let full = |version: &str, name: &str| {
+        let (group, version) = version.rsplit_once('/').unwrap_or(("", version));
+        format!("{group}/{version}, Kind={name}")
+    };
+    if version != kind.api_version() || name != kind.kind {
+        return Err(ApiError::bad_request(format!(
+            "invalid object type: {}",
+            full(version, name)
         )));
     }
     if config
         .pointer("/metadata/managedFields")
-        .is_some_and(|m| m.as_array().is_none_or(|list| !list.is_empty()))
+        .is_some_and(|m| !m.is_null())
     {
         return Err(ApiError::bad_request("metadata.managedFields must be nil"));
+    }
+    if let Some(why) = typed::problem(config, Place::root(kind)) {
+        return Err(ApiError::untyped(format!(
+            "failed to create typed patch object ({}/{}; {}): {why}",
+            text("/metadata/namespace"),
+            text("/metadata/name"),
+            full(version, name)
+        )));
     }
     let root = Place::root(kind);
     let manager = std::mem::take(&mut ctx.manager);
@@ -115,6 +129,8 @@ pub(crate) fn apply(
         merged["metadata"] = Value::Object(Map::new());
     }
     record(&mut merged, entries);
+    // The result is read as any object is; what does not fit has been refused above.
+    let _ = write::read_as(kind, &mut merged, &mut Vec::new());
     Ok(merged)
 }
 

@@ -191,7 +191,8 @@ impl FieldSet {
     }
 }
 
-fn show(edge: &str) -> String {
+/// An edge as paths are printed: `.name`, `[key=value]`, `[=value]`.
+pub(crate) fn show(edge: &str) -> String {
     if let Some(name) = edge.strip_prefix("f:") {
         return format!(".{name}");
     }

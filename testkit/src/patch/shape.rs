@@ -1,11 +1,11 @@
 //! How the lists and maps of a kind merge: as one value, as a set, or item by item under a key.
 //!
-//! Built-in kinds are described by field names (a field of one name merges the same way wherever it stands, with few
-//! exceptions); custom kinds by the `x-kubernetes-*` marks of their schema.
+//! Built-in kinds are described by their types; custom kinds by the `x-kubernetes-*` marks of their schema.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::kind::Kind;
+use crate::kind::types::{self, Field, Merge, Shape, Struct};
 
 /// How a list merges.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +18,19 @@ pub(crate) enum ListShape {
     Keyed(Vec<String>),
 }
 
+/// What kind of value a place holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Expected {
+    Text,
+    Number,
+    Boolean,
+    /// Any of these.
+    Scalar,
+    List,
+    Map,
+    Anything,
+}
+
 /// A place in the objects of a kind.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place<'a> {
@@ -27,22 +40,65 @@ pub(crate) struct Place<'a> {
 
 #[derive(Clone, Copy, Debug)]
 enum Source<'a> {
-    /// A built-in kind: the named field the place is in, and the one around that.
-    Names { around: &'a str, field: &'a str },
+    /// A built-in type, or a part of one.
+    Typed(Spot),
     /// A custom kind: the schema of the place, if it has one.
     Schema(Option<&'a Value>),
+}
+
+/// A place in a built-in type.
+#[derive(Clone, Copy, Debug, Default)]
+struct Spot {
+    /// The struct the place holds.
+    of: Option<&'static Struct>,
+    /// The type of the place, where it is no struct.
+    shape: Option<&'static Shape>,
+    /// The field the place is, where it is one.
+    field: Option<&'static Field>,
+}
+
+impl Spot {
+    fn new(shape: &'static Shape, field: Option<&'static Field>) -> Self {
+        let of = match shape {
+            Shape::Struct(name) => types::find(name),
+            Shape::SchemaOr => types::find("apiextensions.JSONSchemaProps"),
+            _ => None,
+        };
+        Self {
+            of,
+            shape: Some(shape),
+            field,
+        }
+    }
+
+    fn field(self, name: &str) -> Self {
+        match (self.of, self.shape) {
+            (Some(of), _) => of
+                .field(name)
+                .map_or_else(Self::default, |field| Self::new(&field.of.shape, Some(field))),
+            (None, Some(Shape::Map(item))) => Self::new(&item.shape, None),
+            _ => Self::default(),
+        }
+    }
+
+    fn item(self) -> Self {
+        match self.shape {
+            Some(Shape::List(item)) => Self::new(&item.shape, None),
+            _ => Self::default(),
+        }
+    }
 }
 
 impl<'a> Place<'a> {
     /// The object as a whole.
     pub(crate) fn root(kind: &'a Kind) -> Self {
-        let source = match &kind.schema {
-            Some(schema) => Source::Schema(Some(schema.root())),
-            None if kind.custom => Source::Schema(None),
-            None => Source::Names {
-                around: "",
-                field: "",
-            },
+        let source = match (&kind.schema, kind.shape()) {
+            (Some(schema), _) => Source::Schema(Some(schema.root())),
+            (None, _) if kind.custom => Source::Schema(None),
+            (None, of) => Source::Typed(Spot {
+                of,
+                ..Spot::default()
+            }),
         };
         Self { kind, source }
     }
@@ -51,20 +107,17 @@ impl<'a> Place<'a> {
     pub(crate) fn field(self, name: &'a str) -> Self {
         // Metadata is the same everywhere, whatever a schema says.
         let source = match self.source {
-            Source::Schema(_) if self.is_root_of_schema() && name == "metadata" => Source::Names {
-                around: "",
-                field: "metadata",
-            },
+            Source::Schema(_) if self.is_root_of_schema() && name == "metadata" => Source::Typed(Spot {
+                of: types::find("meta.ObjectMeta"),
+                ..Spot::default()
+            }),
             Source::Schema(schema) => Source::Schema(schema.and_then(|schema| {
                 schema
                     .get("properties")
                     .and_then(|p| p.get(name))
                     .or_else(|| schema.get("additionalProperties"))
             })),
-            Source::Names { field, .. } => Source::Names {
-                around: field,
-                field: name,
-            },
+            Source::Typed(spot) => Source::Typed(spot.field(name)),
         };
         Self {
             kind: self.kind,
@@ -76,7 +129,7 @@ impl<'a> Place<'a> {
     pub(crate) fn item(self) -> Self {
         let source = match self.source {
             Source::Schema(schema) => Source::Schema(schema.and_then(|s| s.get("items"))),
-            names @ Source::Names { .. } => names,
+            Source::Typed(spot) => Source::Typed(spot.item()),
         };
         Self {
             kind: self.kind,
@@ -96,11 +149,12 @@ impl<'a> Place<'a> {
     pub(crate) fn list(self) -> ListShape {
         match self.source {
             Source::Schema(schema) => schema_list(schema),
-            Source::Names { around, field } => match (around, field) {
-                ("metadata", "finalizers") => ListShape::Set,
-                _ => keyed(self.kind, around, field).map_or(ListShape::Atomic, |keys| {
+            Source::Typed(spot) => match spot.field.and_then(|field| field.merge.as_ref()) {
+                Some(Merge::Set) => ListShape::Set,
+                Some(Merge::Keyed(keys)) => {
                     ListShape::Keyed(keys.iter().map(|key| (*key).to_owned()).collect())
-                }),
+                }
+                Some(Merge::Atomic) | None => ListShape::Atomic,
             },
         }
     }
@@ -111,7 +165,10 @@ impl<'a> Place<'a> {
             Source::Schema(schema) => schema
                 .and_then(|s| s.get("x-kubernetes-map-type"))
                 .is_some_and(|t| t == "atomic"),
-            Source::Names { field, .. } => ATOMIC_MAPS.contains(&field),
+            Source::Typed(spot) => {
+                spot.of.is_some_and(|of| of.atomic)
+                    || spot.field.is_some_and(|field| field.merge == Some(Merge::Atomic))
+            }
         }
     }
 
@@ -124,7 +181,57 @@ impl<'a> Place<'a> {
                         .and_then(|s| s.get("properties"))
                         .is_some_and(|p| p.get(name).is_some())
             }
-            Source::Names { field, .. } => !FREE_MAPS.contains(&field),
+            Source::Typed(spot) => spot.of.is_some(),
+        }
+    }
+
+    /// Whether the map at this place may have a field of this name.
+    pub(crate) fn declares(self, name: &str) -> bool {
+        match self.source {
+            Source::Typed(spot) => spot.of.is_none_or(|of| of.field(name).is_some()),
+            Source::Schema(None) => true,
+            Source::Schema(Some(schema)) => {
+                let marked = |mark: &str| schema.get(mark) == Some(&Value::Bool(true));
+                let whole = self.is_root_of_schema() || marked("x-kubernetes-embedded-resource");
+                (whole && matches!(name, "apiVersion" | "kind" | "metadata"))
+                    || schema.get("properties").is_some_and(|p| p.get(name).is_some())
+                    || schema
+                        .get("additionalProperties")
+                        .is_some_and(|a| a != &Value::Bool(false))
+                    || marked("x-kubernetes-preserve-unknown-fields")
+            }
+        }
+    }
+
+    /// What kind of value belongs here.
+    pub(crate) fn expected(self) -> Expected {
+        match self.source {
+            Source::Typed(Spot { of: Some(_), .. }) => Expected::Map,
+            Source::Typed(spot) => match spot.shape {
+                Some(Shape::Text | Shape::Bytes | Shape::Duration) => Expected::Text,
+                Some(Shape::Int32 | Shape::Int64 | Shape::Float) => Expected::Number,
+                Some(Shape::Bool) => Expected::Boolean,
+                Some(Shape::Time | Shape::MicroTime | Shape::Quantity | Shape::IntOrString) => {
+                    Expected::Scalar
+                }
+                Some(Shape::List(_)) => Expected::List,
+                Some(Shape::Map(_)) => Expected::Map,
+                _ => Expected::Anything,
+            },
+            Source::Schema(None) => Expected::Anything,
+            Source::Schema(Some(schema)) => {
+                if schema.get("x-kubernetes-int-or-string") == Some(&Value::Bool(true)) {
+                    return Expected::Scalar;
+                }
+                match schema.get("type").and_then(Value::as_str) {
+                    Some("string") => Expected::Text,
+                    Some("integer" | "number") => Expected::Number,
+                    Some("boolean") => Expected::Boolean,
+                    Some("array") => Expected::List,
+                    Some("object") => Expected::Map,
+                    _ => Expected::Anything,
+                }
+            }
         }
     }
 
@@ -134,27 +241,27 @@ impl<'a> Place<'a> {
             Source::Schema(schema) => schema
                 .and_then(|s| s.pointer(&format!("/items/properties/{key}/default")))
                 .cloned(),
-            Source::Names { .. } => (key == "protocol").then(|| json!("TCP")),
+            Source::Typed(_) => (key == "protocol").then(|| json!("TCP")),
         }
     }
 
     /// The one field that tells items apart in a strategic merge patch.
     pub(crate) fn merge_key(self) -> Option<&'static str> {
-        let Source::Names { around, field } = self.source else {
+        let Source::Typed(spot) = self.source else {
             return None;
         };
-        match (self.kind.kind.as_str(), field) {
-            ("Job", "conditions") if around == "status" => Some("type"),
-            _ => keyed(self.kind, around, field).and_then(|keys| keys.first().copied()),
-        }
+        spot.field
+            .filter(|field| field.patch_merges)
+            .and_then(|field| field.patch_key)
     }
 
     /// Whether a list of plain values merges as a set in a strategic merge patch.
     pub(crate) fn merges_values(self) -> bool {
-        let Source::Names { around, field } = self.source else {
+        let Source::Typed(spot) = self.source else {
             return false;
         };
-        matches!((around, field), ("metadata", "finalizers") | ("spec", "podCIDRs"))
+        spot.field
+            .is_some_and(|field| field.patch_merges && field.patch_key.is_none())
     }
 }
 
@@ -178,148 +285,18 @@ fn schema_list(schema: Option<&Value>) -> ListShape {
     }
 }
 
-/// The key fields of a list of a built-in kind; the first is also its strategic merge key.
-fn keyed(kind: &Kind, around: &str, field: &str) -> Option<&'static [&'static str]> {
-    Some(match field {
-        "containers"
-        | "initContainers"
-        | "ephemeralContainers"
-        | "volumes"
-        | "env"
-        | "imagePullSecrets"
-        | "resourceClaims"
-        | "schedulingGates"
-        | "webhooks" => &["name"],
-        "secrets" if kind.kind == "ServiceAccount" => &["name"],
-        "volumeMounts" => &["mountPath"],
-        "volumeDevices" => &["devicePath"],
-        "ports" if matches!(around, "containers" | "initContainers" | "ephemeralContainers") => {
-            &["containerPort", "protocol"]
-        }
-        "ports" if kind.kind == "Service" => &["port", "protocol"],
-        "conditions" if kind.kind != "Job" => &["type"],
-        "ownerReferences" => &["uid"],
-        "hostAliases" | "podIPs" => &["ip"],
-        "topologySpreadConstraints" => &["topologyKey", "whenUnsatisfiable"],
-        "addresses" if kind.kind == "Node" => &["type"],
-        _ => return None,
-    })
-}
-
-/// Maps of built-in kinds that merge as one value.
-const ATOMIC_MAPS: &[&str] = &[
-    "selector",
-    "labelSelector",
-    "namespaceSelector",
-    "podSelector",
-    "objectSelector",
-    "nodeSelector",
-    "involvedObject",
-    "regarding",
-    "related",
-    "configMapKeyRef",
-    "secretKeyRef",
-    "fieldRef",
-    "resourceFieldRef",
-    "secretRef",
-    "targetRef",
-    "roleRef",
-    "scaleTargetRef",
-];
-
-/// Maps of built-in kinds whose keys are the user's.
-const FREE_MAPS: &[&str] = &[
-    "labels",
-    "annotations",
-    "data",
-    "binaryData",
-    "stringData",
-    "matchLabels",
-    "limits",
-    "requests",
-    "capacity",
-    "allocatable",
-    "hard",
-    "used",
-    "parameters",
-    "volumeAttributes",
-    "options",
-    "overhead",
-    "default",
-    "defaultRequest",
-    "max",
-    "min",
-    "maxLimitRequestRatio",
-];
-
 /// The fields that every object of a built-in type holds, even one nobody has written to: they are plain members of
 /// its type. A write that fills them does not make them appear.
 pub(crate) fn skeleton(kind: &Kind) -> Value {
-    if kind.custom {
-        return json!({"metadata": {}});
-    }
-    let pod = || json!({"containers": null});
-    let template = || json!({"metadata": {}, "spec": pod()});
-    let mut object = match (kind.group.as_str(), kind.kind.as_str()) {
-        ("", "Pod") => json!({"spec": pod(), "status": {}}),
-        ("apps", "Deployment") => json!({"spec": {"template": template(), "strategy": {}}, "status": {}}),
-        ("apps", "StatefulSet" | "DaemonSet") => {
-            json!({"spec": {"template": template(), "updateStrategy": {}}, "status": {}})
-        }
-        ("apps", "ReplicaSet") | ("batch", "Job") => json!({"spec": {"template": template()}, "status": {}}),
-        ("batch", "CronJob") => {
-            json!({"spec": {"jobTemplate": {"metadata": {}, "spec": {"template": template()}}}, "status": {}})
-        }
-        ("", "Service") => json!({"spec": {}, "status": {"loadBalancer": {}}}),
-        ("", "Node") => {
-            json!({"spec": {}, "status": {"daemonEndpoints": {"kubeletEndpoint": {}}, "nodeInfo": {}}})
-        }
-        ("", "PersistentVolumeClaim") => json!({"spec": {"resources": {}}, "status": {}}),
-        ("", "PodTemplate") => json!({"template": template()}),
-        ("", "Event") => json!({
-            "involvedObject": {}, "source": {}, "reportingComponent": "", "reportingInstance": "",
-            "firstTimestamp": null, "lastTimestamp": null, "eventTime": null,
-        }),
-        ("events.k8s.io", "Event") => json!({"regarding": {}}),
-        ("autoscaling", _) => json!({"spec": {"scaleTargetRef": {}}, "status": {}}),
-        ("apiextensions.k8s.io", "CustomResourceDefinition") => {
-            json!({"spec": {"names": {}, "versions": null}, "status": {"acceptedNames": {}, "conditions": null, "storedVersions": null}})
-        }
-        ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => json!({"rules": null}),
-        ("rbac.authorization.k8s.io", _) => json!({"roleRef": {}}),
-        ("discovery.k8s.io", "EndpointSlice") => json!({"endpoints": null, "ports": null, "addressType": ""}),
-        ("coordination.k8s.io" | "networking.k8s.io" | "policy", _)
-        | ("", "Namespace" | "PersistentVolume" | "ReplicationController" | "ResourceQuota" | "LimitRange") =>
-        {
-            json!({"spec": {}, "status": {}})
-        }
-        _ => json!({}),
-    };
-    if let Some(fields) = object.as_object_mut() {
-        fields.insert("metadata".to_owned(), Value::Object(Map::new()));
-    }
-    object
+    over_skeleton(kind, &json!({"metadata": {}}))
 }
 
 /// Lays an object over the fields its type always holds.
 pub(crate) fn over_skeleton(kind: &Kind, object: &Value) -> Value {
-    let mut base = skeleton(kind);
-    lay(&mut base, object);
-    base
-}
-
-fn lay(base: &mut Value, object: &Value) {
-    match (base, object) {
-        (Value::Object(base), Value::Object(fields)) => {
-            for (key, value) in fields {
-                match base.get_mut(key) {
-                    Some(slot) => lay(slot, value),
-                    None => {
-                        base.insert(key.clone(), value.clone());
-                    }
-                }
-            }
-        }
-        (base, value) => *base = value.clone(),
+    let mut whole = object.clone();
+    if let Some(of) = kind.shape() {
+        // An object that came in past the checks is taken as it is.
+        let _ = types::read(of, &mut whole, &mut Vec::new());
     }
+    whole
 }

@@ -79,7 +79,9 @@ impl Bench {
 
     fn patch(&mut self, manager: &str, patch_type: PatchType, body: &Value) -> Result<bool, ApiError> {
         let current = self.object.clone().expect("stored");
-        let object = apply(&self.kind, patch_type, &current, body.to_string().as_bytes())?;
+        let object = self.with(manager, |kind, _, ctx| {
+            apply(kind, patch_type, &current, body.to_string().as_bytes(), ctx)
+        })?;
         Ok(self.commit(manager, Target::Main, object))
     }
 
@@ -301,7 +303,7 @@ fn strategic_patches_merge_lists_by_key_and_obey_directives() {
     });
     let spec = |patch: Value| json!({"spec": {"template": {"spec": patch}}});
     let done = |patch: &Value| {
-        apply(
+        apply_plain(
             &deployments,
             PatchType::Strategic,
             &current,
@@ -377,6 +379,7 @@ fn strategic_patches_merge_lists_by_key_and_obey_directives() {
 fn patches_that_cannot_be_read_or_applied_are_refused_as_recorded() {
     let cms = kind("", "configmaps");
     let current = cm(json!({"k": "v"}));
+    let mut bench = Bench::new(kind("", "configmaps"));
     for (patch_type, body, code, message) in [
         (
             PatchType::Json,
@@ -406,7 +409,7 @@ fn patches_that_cannot_be_read_or_applied_are_refused_as_recorded() {
             PatchType::Json,
             "{}",
             400,
-            "error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch",
+            "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp",
         ),
         (
             PatchType::Merge,
@@ -427,7 +430,10 @@ fn patches_that_cannot_be_read_or_applied_are_refused_as_recorded() {
             "Unknown patch type: burn",
         ),
     ] {
-        let error = apply(&cms, patch_type, &current, body.as_bytes()).expect_err(body);
+        let error = bench.with("me", |kind, _, ctx| {
+            apply(kind, patch_type, &current, body.as_bytes(), ctx)
+        });
+        let error = error.expect_err(body);
         assert_eq!((error.code(), error.message()), (code, message), "{body}");
     }
     let many = format!(
@@ -435,7 +441,7 @@ fn patches_that_cannot_be_read_or_applied_are_refused_as_recorded() {
         vec![r#"{"op":"test","path":"/kind","value":"ConfigMap"}"#; 10_001].join(",")
     );
     assert_eq!(
-        apply(&cms, PatchType::Json, &current, many.as_bytes())
+        apply_plain(&cms, PatchType::Json, &current, many.as_bytes())
             .expect_err("too many")
             .code(),
         413

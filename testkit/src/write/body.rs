@@ -1,17 +1,17 @@
 //! Request bodies: from bytes to an object of the right kind, with the real server's complaints.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{FieldValidation, WriteContext};
-use super::{json_error, types};
-use crate::kind::{Kind, is_builtin};
+use super::{json_error, strict};
+use crate::kind::{Kind, is_builtin, types};
 use crate::selector::{label_value_errors, qualified_name_errors};
 use crate::status::{ApiError, Cause};
 
 /// Reads the body of a create or update.
 ///
 /// JSON and YAML are read; no content type counts as JSON. Unknown fields are dropped, with a warning or a refusal as
-/// the request asks.
+/// the request asks; a built-in kind comes out in the form its type is written in.
 ///
 /// # Errors
 /// 415 for another content type, 400 for a body that cannot be read or is of another kind.
@@ -27,12 +27,12 @@ pub(crate) fn decode(
         .unwrap_or_default()
         .trim()
         .to_ascii_lowercase();
-    let object: Value = match media.as_str() {
-        "" | "application/json" => serde_json::from_slice(body).map_err(|_| unreadable(kind, body))?,
-        "application/yaml" => parse_yaml(body)?,
+    let (object, repeated) = match media.as_str() {
+        "" | "application/json" => strict::parse(body).map_err(|_| unreadable(kind, body))?,
+        "application/yaml" => (parse_yaml(body)?, Vec::new()),
         _ => return Err(ApiError::unsupported_body()),
     };
-    check_object(kind, object, body, ctx)
+    check_object(kind, object, repeated, body, ctx)
 }
 
 /// Reads YAML (or JSON, which is YAML).
@@ -81,6 +81,7 @@ fn summary(body: &[u8]) -> String {
 fn check_object(
     kind: &Kind,
     mut object: Value,
+    repeated: Vec<String>,
     body: &[u8],
     ctx: &mut WriteContext<'_>,
 ) -> Result<Value, ApiError> {
@@ -95,53 +96,93 @@ fn check_object(
         )));
     };
     let text = |field: &str| fields.get(field).and_then(Value::as_str).unwrap_or_default();
-    let (given_version, given_kind) = (text("apiVersion"), text("kind"));
+    let (given_version, given_kind) = (text("apiVersion").to_owned(), text("kind").to_owned());
     let own_version = kind.api_version();
-    let version_differs = !given_version.is_empty() && given_version != own_version;
-    let kind_differs = !given_kind.is_empty() && given_kind != kind.kind;
-    if kind.custom && version_differs {
+    if kind.custom && !given_version.is_empty() && given_version != own_version {
         return Err(ApiError::bad_request(format!(
             "the API version in the data ({given_version}) does not match the expected API version ({own_version})"
         )));
     }
-    if version_differs || kind_differs {
-        let given_version = if given_version.is_empty() {
-            own_version.as_str()
-        } else {
-            given_version
-        };
-        let given_kind = if given_kind.is_empty() {
-            kind.kind.as_str()
-        } else {
-            given_kind
-        };
+    if let Some(why) = other_type(kind, &given_version, &given_kind) {
+        let given_version = non_empty(&given_version, &own_version);
+        let given_kind = non_empty(&given_kind, &kind.kind);
         let version = given_version.rsplit('/').next().unwrap_or_default();
-        let why = if is_builtin(given_version, given_kind) {
-            format!(
-                "converting ({version}.{given_kind}) to ({}): unknown conversion",
-                package(kind)
-            )
-        } else {
-            format!(
-                "no kind \"{given_kind}\" is registered for version \"{given_version}\" in scheme \
-                 \"pkg/api/legacyscheme/scheme.go:30\""
-            )
-        };
         return Err(ApiError::bad_request(format!(
             "{given_kind} in version \"{version}\" cannot be handled as a {}: {why}",
             kind.kind
         )));
     }
-    check_types(kind, fields)?;
-    check_fields(kind, &object)?;
-    unknown_fields(kind, &mut object, ctx)?;
+    check_kind(kind, &given_version, &given_kind, &object)?;
+    let mut unknown = Vec::new();
+    read_as(kind, &mut object, &mut unknown).map_err(|why| unhandled(kind, &why))?;
+    // A built-in kind is read field by field, a custom one is pruned after it has been read.
+    let document = (!kind.custom).then_some(body);
+    let sentences = strict::complaints(document, repeated, unknown);
+    complain(sentences, ctx, |list| {
+        unhandled(kind, &format!("strict decoding error: {list}"))
+    })?;
     Ok(object)
 }
 
-/// The internal package a built-in kind belongs to, as one error message names it.
-fn package(kind: &Kind) -> String {
-    let group = kind.group.split('.').next().unwrap_or_default();
-    format!("{}.{}", if group.is_empty() { "core" } else { group }, kind.kind)
+fn non_empty<'a>(given: &'a str, own: &'a str) -> &'a str {
+    if given.is_empty() { own } else { given }
+}
+
+/// Why a built-in kind cannot take an object that names another type; nothing where it names this one, or none.
+fn other_type(kind: &Kind, given_version: &str, given_kind: &str) -> Option<String> {
+    let own_version = kind.api_version();
+    let (version, name) = (
+        non_empty(given_version, &own_version),
+        non_empty(given_kind, &kind.kind),
+    );
+    if kind.custom || (version == own_version && name == kind.kind) {
+        return None;
+    }
+    Some(if is_builtin(version, name) {
+        let version = version.rsplit('/').next().unwrap_or_default();
+        format!(
+            "converting ({version}.{name}) to ({}): unknown conversion",
+            kind.go_type(false).trim_start_matches('*')
+        )
+    } else {
+        format!(
+            "no kind \"{name}\" is registered for version \"{version}\" in scheme \
+             \"pkg/api/legacyscheme/scheme.go:30\""
+        )
+    })
+}
+
+/// A custom kind takes no object that names another; the complaint is about the kind the object names.
+fn check_kind(kind: &Kind, given_version: &str, given_kind: &str, object: &Value) -> Result<(), ApiError> {
+    if !kind.custom {
+        return Ok(());
+    }
+    let mut causes = Vec::new();
+    if !given_kind.is_empty() && given_kind != kind.kind {
+        let why = format!("must be {}", kind.kind);
+        causes.push(Cause::invalid("kind", &json!(given_kind), &why));
+    }
+    let own_version = kind.api_version();
+    if !given_version.is_empty() && given_version != own_version {
+        let why = format!("must be {own_version}");
+        causes.push(Cause::invalid("apiVersion", &json!(given_version), &why));
+    }
+    if causes.is_empty() {
+        return Ok(());
+    }
+    let name = object
+        .pointer("/metadata/name")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let group = given_version
+        .rsplit_once('/')
+        .map_or(kind.group.as_str(), |(group, _)| group);
+    Err(ApiError::invalid_kind(
+        group,
+        non_empty(given_kind, &kind.kind),
+        name,
+        causes,
+    ))
 }
 
 /// The name Go's decoder has for a value's type.
@@ -156,45 +197,90 @@ pub(super) fn go_type(value: &Value) -> &'static str {
     }
 }
 
-/// Checks the types of an object's metadata and drops the fields its kind does not know, as [`decode`] does.
-///
-/// # Errors
-/// 400 for a wrong type, or for unknown fields where the request is strict.
-pub(crate) fn check(kind: &Kind, object: &mut Value, ctx: &mut WriteContext<'_>) -> Result<(), ApiError> {
-    let Some(fields) = object.as_object() else {
-        let found = go_type(object);
-        return Err(ApiError::bad_request(format!(
-            "error decoding YAML: error unmarshaling JSON: json: cannot unmarshal {found} into Go value of type \
-             map[string]interface {{}}"
-        )));
-    };
-    check_types(kind, fields)?;
-    check_fields(kind, object)?;
-    unknown_fields(kind, object, ctx)
+/// Reads an object as its kind's type does: fields the type does not know go and are named, the others get the form
+/// they are written in. Custom kinds are read by their schema, and their metadata as any.
+pub(crate) fn read_as(kind: &Kind, object: &mut Value, unknown: &mut Vec<String>) -> Result<(), String> {
+    if let Some(of) = kind.shape() {
+        return types::read(of, object, unknown);
+    }
+    if !kind.custom {
+        return Ok(());
+    }
+    if let Some(metadata) = object.get_mut("metadata").filter(|metadata| !metadata.is_null()) {
+        types::read_metadata(metadata, unknown)?;
+    }
+    if let Some(schema) = &kind.schema {
+        unknown.extend(schema.unknown_fields(object));
+        schema.prune(object);
+    }
+    Ok(())
 }
 
-/// Checks the types in what a patch made of an object.
-///
-/// # Errors
-/// 422 naming the patch, for anything no object of the kind could hold.
-pub(crate) fn check_patched(kind: &Kind, object: &Value, patch: &[u8]) -> Result<(), ApiError> {
-    let wrong = match object.as_object().map(|fields| check_types(kind, fields)) {
-        None => Some("json: cannot unmarshal into Go value".to_owned()),
-        Some(Err(error)) => error.message().split_once(": ").map(|(_, why)| why.to_owned()),
-        Some(Ok(())) => types::mismatch(kind, object),
-    };
-    let Some(why) = wrong else { return Ok(()) };
-    let shown = Value::String(String::from_utf8_lossy(patch).into_owned());
-    Err(ApiError::invalid_kind(
-        "",
-        "",
-        "",
-        vec![Cause::invalid("patch", &shown, &why)],
-    ))
+/// Deals with complaints as the request asks: not at all, by warnings, or by refusing it.
+fn complain(
+    sentences: Vec<String>,
+    ctx: &mut WriteContext<'_>,
+    refuse: impl FnOnce(&str) -> ApiError,
+) -> Result<(), ApiError> {
+    match ctx.validation {
+        _ if sentences.is_empty() => Ok(()),
+        FieldValidation::Ignore => Ok(()),
+        FieldValidation::Warn => {
+            ctx.warnings.extend(sentences);
+            Ok(())
+        }
+        FieldValidation::Strict => Err(refuse(&sentences.join(", "))),
+    }
 }
 
-fn check_fields(kind: &Kind, object: &Value) -> Result<(), ApiError> {
-    types::mismatch(kind, object).map_or(Ok(()), |why| Err(unhandled(kind, &why)))
+/// Reads what a patch made of an object.
+///
+/// `shown` is what the refusal shows as the patch, `repeated` are the paths the patch itself has twice.
+///
+/// # Errors
+/// 422 naming the patch, for anything no object of the kind could hold, and for unknown fields where the request is
+/// strict.
+pub(crate) fn read_patched(
+    kind: &Kind,
+    object: &mut Value,
+    shown: impl Fn(&Value) -> String,
+    repeated: &[String],
+    ctx: &mut WriteContext<'_>,
+) -> Result<(), ApiError> {
+    let refused = |object: &Value, why: &str| {
+        let cause = Cause::invalid("patch", &Value::String(shown(object)), why);
+        ApiError::invalid_kind("", "", "", vec![cause])
+    };
+    let before = object.clone();
+    let text = |field: &str| before.get(field).and_then(Value::as_str);
+    for (field, name) in [("kind", "Kind"), ("apiVersion", "apiVersion")] {
+        if text(field).unwrap_or_default().is_empty() {
+            let why = format!("Object '{name}' is missing in '{}'", shown(&before));
+            return Err(refused(&before, &why));
+        }
+    }
+    let (given_version, given_kind) = (
+        text("apiVersion").unwrap_or_default(),
+        text("kind").unwrap_or_default(),
+    );
+    if let Some(why) = other_type(kind, given_version, given_kind) {
+        return Err(refused(&before, &why));
+    }
+    check_kind(kind, given_version, given_kind, &before)?;
+    let mut unknown = Vec::new();
+    read_as(kind, object, &mut unknown).map_err(|why| refused(&before, &why))?;
+    let mut sentences: Vec<String> = repeated
+        .iter()
+        .map(|path| format!("duplicate field {}", json!(path)))
+        .collect();
+    sentences.extend(
+        unknown
+            .iter()
+            .map(|path| format!("unknown field {}", json!(path))),
+    );
+    complain(sentences, ctx, |list| {
+        refused(&before, &format!("strict decoding error: {list}"))
+    })
 }
 
 fn unhandled(kind: &Kind, why: &str) -> ApiError {
@@ -204,159 +290,44 @@ fn unhandled(kind: &Kind, why: &str) -> ApiError {
     ))
 }
 
-/// What `metadata` holds must have the right types, else nothing later could trust it.
-fn check_types(kind: &Kind, object: &Map<String, Value>) -> Result<(), ApiError> {
-    let wrong = |path: &str, value: &Value, wanted: &str| {
-        Err(ApiError::bad_request(format!(
-            "{} in version \"{}\" cannot be handled as a {}: json: cannot unmarshal {} into Go struct field \
-             ObjectMeta.{path} of type {wanted}",
-            kind.kind,
-            kind.version,
-            kind.kind,
-            go_type(value)
-        )))
-    };
-    let Some(meta) = object.get("metadata").filter(|m| !m.is_null()) else {
-        return Ok(());
-    };
-    let Some(fields) = meta.as_object() else {
-        return wrong("metadata", meta, "v1.ObjectMeta");
-    };
-    for (field, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
-        let path = format!("metadata.{field}");
-        match field.as_str() {
-            "uid" if !value.is_string() => return wrong(&path, value, "types.UID"),
-            "name" | "generateName" | "namespace" | "resourceVersion" | "selfLink" if !value.is_string() => {
-                return wrong(&path, value, "string");
-            }
-            "creationTimestamp" | "deletionTimestamp" => {
-                let time = value.as_str().map(str::parse::<jiff::Timestamp>);
-                if !matches!(time, Some(Ok(_))) {
-                    return wrong(&path, value, "v1.Time");
-                }
-            }
-            "generation" | "deletionGracePeriodSeconds" if !value.is_i64() => {
-                return wrong(&path, value, "int64");
-            }
-            "labels" | "annotations" => {
-                let Some(map) = value.as_object() else {
-                    return wrong(&path, value, "map[string]string");
-                };
-                if let Some(bad) = map.values().find(|v| !v.is_string() && !v.is_null()) {
-                    return wrong(&path, bad, "string");
-                }
-            }
-            "finalizers" => {
-                let Some(list) = value.as_array() else {
-                    return wrong(&path, value, "[]string");
-                };
-                if let Some(bad) = list.iter().find(|v| !v.is_string()) {
-                    return wrong(&path, bad, "string");
-                }
-            }
-            "ownerReferences" | "managedFields" => {
-                let Some(list) = value.as_array() else {
-                    return wrong(&path, value, "[]v1.OwnerReference");
-                };
-                if let Some(bad) = list.iter().find(|v| !v.is_object()) {
-                    return wrong(&path, bad, "v1.OwnerReference");
-                }
-            }
-            _ => {}
-        }
-    }
-    Ok(())
+/// Checks metadata as every object's is: labels, annotations, owners, finalizers, managers.
+pub(super) fn validate_metadata(object: &Value, causes: &mut Vec<Cause>) {
+    validate_marks(object, causes);
+    validate_owners(object, causes);
+    validate_finalizers(object, causes);
+    validate_managers(object, causes);
 }
 
-/// Drops fields the kind does not know: those a schema does not name, or for built-in kinds those at the top.
-fn unknown_fields(kind: &Kind, object: &mut Value, ctx: &mut WriteContext<'_>) -> Result<(), ApiError> {
-    let mut unknown = match &kind.schema {
-        Some(schema) => schema.unknown_fields(object),
-        None => Vec::new(),
+/// Checks what an update makes of metadata: some fields may not change, and labels are looked at once more.
+pub(super) fn validate_metadata_update(object: &Value, current: &Value, causes: &mut Vec<Cause>) {
+    validate_new_finalizers(object, current, causes);
+    for field in ["uid", "deletionTimestamp", "deletionGracePeriodSeconds"] {
+        let at = |object: &Value| object.pointer(&format!("/metadata/{field}")).cloned();
+        let (given, stored) = (at(object), at(current));
+        if given != stored {
+            let shown = given.unwrap_or(Value::Null);
+            causes.push(Cause::invalid(
+                format!("metadata.{field}"),
+                &shown,
+                "field is immutable",
+            ));
+        }
+    }
+    validate_marks(object, causes);
+    validate_owners(object, causes);
+    validate_managers(object, causes);
+}
+
+/// Labels and annotations.
+fn validate_marks(object: &Value, causes: &mut Vec<Cause>) {
+    let map = |path: &str| {
+        object
+            .pointer(path)
+            .and_then(Value::as_object)
+            .into_iter()
+            .flatten()
     };
-    if let (Some(known), Some(fields)) = (top_level(kind), object.as_object_mut()) {
-        let mut strange: Vec<String> = fields
-            .keys()
-            .filter(|key| !known.contains(&key.as_str()))
-            .cloned()
-            .collect();
-        fields.retain(|key, _| known.contains(&key.as_str()));
-        unknown.append(&mut strange);
-    }
-    if unknown.is_empty() {
-        return Ok(());
-    }
-    let sentences: Vec<String> = unknown
-        .iter()
-        .map(|field| format!("unknown field \"{field}\""))
-        .collect();
-    match ctx.validation {
-        FieldValidation::Ignore => Ok(()),
-        FieldValidation::Warn => {
-            ctx.warnings.extend(sentences);
-            Ok(())
-        }
-        FieldValidation::Strict => Err(ApiError::bad_request(format!(
-            "{} in version \"{}\" cannot be handled as a {}: strict decoding error: {}",
-            kind.kind,
-            kind.version,
-            kind.kind,
-            sentences.join(", ")
-        ))),
-    }
-}
-
-/// The top-level fields of a built-in kind, or `None` where anything goes.
-fn top_level(kind: &Kind) -> Option<&'static [&'static str]> {
-    macro_rules! fields {
-        ($($name:literal),*) => { Some(&["apiVersion", "kind", "metadata", $($name),*]) };
-    }
-    if kind.custom {
-        return None;
-    }
-    match kind.kind.as_str() {
-        "ConfigMap" => fields!("data", "binaryData", "immutable"),
-        "Secret" => fields!("data", "stringData", "immutable", "type"),
-        "ServiceAccount" => fields!("secrets", "imagePullSecrets", "automountServiceAccountToken"),
-        "Pod"
-        | "Service"
-        | "Node"
-        | "Namespace"
-        | "PersistentVolume"
-        | "PersistentVolumeClaim"
-        | "Deployment"
-        | "ReplicaSet"
-        | "StatefulSet"
-        | "DaemonSet"
-        | "Job"
-        | "CronJob"
-        | "Ingress"
-        | "ReplicationController"
-        | "ResourceQuota"
-        | "PodDisruptionBudget"
-        | "HorizontalPodAutoscaler"
-        | "CustomResourceDefinition" => {
-            fields!("spec", "status")
-        }
-        "Lease" | "NetworkPolicy" | "LimitRange" => fields!("spec"),
-        "Endpoints" => fields!("subsets"),
-        "EndpointSlice" => fields!("addressType", "endpoints", "ports"),
-        "Role" => fields!("rules"),
-        "ClusterRole" => fields!("rules", "aggregationRule"),
-        "RoleBinding" | "ClusterRoleBinding" => fields!("subjects", "roleRef"),
-        "ControllerRevision" => fields!("data", "revision"),
-        _ => None,
-    }
-}
-
-/// Checks labels, annotations, finalizers and owners.
-pub(super) fn validate_metadata(object: &Value, current: Option<&Value>, causes: &mut Vec<Cause>) {
-    let at = |path: &str| object.pointer(path);
-    for (key, value) in at("/metadata/labels")
-        .and_then(Value::as_object)
-        .into_iter()
-        .flatten()
-    {
+    for (key, value) in map("/metadata/labels") {
         for why in qualified_name_errors(key) {
             causes.push(Cause::invalid("metadata.labels", &json!(key), &why));
         }
@@ -364,59 +335,52 @@ pub(super) fn validate_metadata(object: &Value, current: Option<&Value>, causes:
             causes.push(Cause::invalid("metadata.labels", value, &why));
         }
     }
-    for key in at("/metadata/annotations")
-        .and_then(Value::as_object)
-        .into_iter()
-        .flat_map(Map::keys)
-    {
+    for (key, _) in map("/metadata/annotations") {
         for why in qualified_name_errors(&key.to_lowercase()) {
             causes.push(Cause::invalid("metadata.annotations", &json!(key), &why));
         }
     }
-    let annotations = at("/metadata/annotations")
-        .and_then(Value::as_object)
-        .into_iter()
-        .flatten();
-    let total: usize = annotations
+    let total: usize = map("/metadata/annotations")
         .map(|(k, v)| k.len() + v.as_str().map_or(0, str::len))
         .sum();
     const ANNOTATIONS_MAX: usize = 256 * 1024;
     if total > ANNOTATIONS_MAX {
-        let message = format!("Too long: may not be more than {ANNOTATIONS_MAX} bytes");
-        causes.push(Cause::new("FieldValueTooLong", message, "metadata.annotations"));
+        causes.push(Cause::too_long("metadata.annotations", ANNOTATIONS_MAX));
     }
-    validate_finalizers(object, current, causes);
-    validate_owners(object, causes);
 }
 
-fn validate_finalizers(object: &Value, current: Option<&Value>, causes: &mut Vec<Cause>) {
-    let list = |object: &Value| -> Vec<Value> {
-        object
-            .pointer("/metadata/finalizers")
-            .and_then(Value::as_array)
-            .cloned()
-            .unwrap_or_default()
-    };
-    let finalizers = list(object);
-    for finalizer in &finalizers {
-        let word = finalizer.as_str().unwrap_or_default();
-        for why in qualified_name_errors(word) {
+fn finalizers(object: &Value) -> Vec<&Value> {
+    let list = object.pointer("/metadata/finalizers").and_then(Value::as_array);
+    list.into_iter().flatten().collect()
+}
+
+fn validate_finalizers(object: &Value, causes: &mut Vec<Cause>) {
+    let all = finalizers(object);
+    for finalizer in &all {
+        for why in qualified_name_errors(finalizer.as_str().unwrap_or_default()) {
             causes.push(Cause::invalid("metadata.finalizers", finalizer, &why));
         }
     }
-    let Some(current) = current else { return };
-    if current
-        .pointer("/metadata/deletionTimestamp")
-        .is_none_or(Value::is_null)
-    {
+    let has = |name: &str| all.iter().any(|finalizer| **finalizer == name);
+    if has("orphan") && has("foregroundDeletion") {
+        let why = "finalizer orphan and foregroundDeletion cannot be both set";
+        causes.push(Cause::invalid("metadata.finalizers", &json!(all), why));
+    }
+}
+
+fn validate_new_finalizers(object: &Value, current: &Value, causes: &mut Vec<Cause>) {
+    let deleting = current.pointer("/metadata/deletionTimestamp");
+    if deleting.is_none_or(Value::is_null) {
         return;
     }
-    let known = list(current);
-    let new: Vec<String> = finalizers
-        .iter()
+    let known = finalizers(current);
+    let mut new: Vec<String> = finalizers(object)
+        .into_iter()
         .filter(|f| !known.contains(f))
         .map(Value::to_string)
         .collect();
+    new.sort();
+    new.dedup();
     if !new.is_empty() {
         let why = format!(
             "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
@@ -427,37 +391,80 @@ fn validate_finalizers(object: &Value, current: Option<&Value>, causes: &mut Vec
 }
 
 fn validate_owners(object: &Value, causes: &mut Vec<Cause>) {
-    let owners = object
-        .pointer("/metadata/ownerReferences")
-        .and_then(Value::as_array);
-    let mut controllers = Vec::new();
-    for (at, owner) in owners.into_iter().flatten().enumerate() {
-        for field in ["apiVersion", "kind", "name", "uid"] {
-            if owner.get(field).and_then(Value::as_str).is_none_or(str::is_empty) {
-                let path = format!("metadata.ownerReferences[{at}].{field}");
-                let why = if field == "apiVersion" {
-                    "version must not be empty"
-                } else {
-                    "must not be empty"
-                };
-                let empty = json!(owner.get(field).and_then(Value::as_str).unwrap_or_default());
-                causes.push(Cause::invalid(path, &empty, why));
+    const OWNERS: &str = "metadata.ownerReferences";
+    let owners = object.pointer("/metadata/ownerReferences");
+    let mut first: Option<String> = None;
+    for owner in owners.and_then(Value::as_array).into_iter().flatten() {
+        let text = |field: &str| owner.get(field).and_then(Value::as_str).unwrap_or_default();
+        let version = text("apiVersion").rsplit('/').next().unwrap_or_default();
+        for (field, empty, why) in [
+            ("apiVersion", version.is_empty(), "version must not be empty"),
+            ("kind", text("kind").is_empty(), "must not be empty"),
+            ("name", text("name").is_empty(), "must not be empty"),
+            ("uid", text("uid").is_empty(), "must not be empty"),
+        ] {
+            if empty {
+                causes.push(Cause::invalid(
+                    format!("{OWNERS}.{field}"),
+                    &json!(text(field)),
+                    why,
+                ));
             }
         }
+        if (text("apiVersion"), text("kind")) == ("v1", "Event") {
+            let why = "/v1, Kind=Event is disallowed from being an owner";
+            causes.push(Cause::invalid(OWNERS, owner, why));
+        }
         if owner.get("controller") == Some(&Value::Bool(true)) {
-            controllers.push(owner.get("name").cloned().unwrap_or_default());
+            let name = format!("{}/{}", text("kind"), text("name"));
+            match &first {
+                None => first = Some(name),
+                Some(first) => {
+                    let why = format!(
+                        "Only one reference can have Controller set to true. Found \"true\" in references for {first} \
+                         and {name}"
+                    );
+                    causes.push(Cause::invalid(OWNERS, owners.unwrap_or(&Value::Null), &why));
+                }
+            }
         }
     }
-    if let [first, second, ..] = controllers.as_slice() {
-        let why = format!(
-            "Only one reference can have Controller set to true. Found \"true\" in references for {} and {}",
-            first.as_str().unwrap_or_default(),
-            second.as_str().unwrap_or_default()
-        );
-        causes.push(Cause::invalid(
-            "metadata.ownerReferences",
-            &json!(controllers),
-            &why,
-        ));
+}
+
+fn validate_managers(object: &Value, causes: &mut Vec<Cause>) {
+    let entries = object
+        .pointer("/metadata/managedFields")
+        .and_then(Value::as_array);
+    for (at, entry) in entries.into_iter().flatten().enumerate() {
+        let text = |field: &str| entry.get(field).and_then(Value::as_str).unwrap_or_default();
+        let path = |field: &str| format!("metadata.managedFields[{at}].{field}");
+        if !matches!(text("operation"), "Apply" | "Update") {
+            let why = "must be `Apply` or `Update`";
+            causes.push(Cause::invalid(path("operation"), &json!(text("operation")), why));
+        }
+        if !matches!(text("fieldsType"), "" | "FieldsV1") {
+            let why = "must be `FieldsV1`";
+            causes.push(Cause::invalid(
+                path("fieldsType"),
+                &json!(text("fieldsType")),
+                why,
+            ));
+        }
+        validate_manager(text("manager"), &path("manager"), causes);
+    }
+}
+
+/// Checks the name of a field manager.
+pub(crate) fn validate_manager(name: &str, path: &str, causes: &mut Vec<Cause>) {
+    const MANAGER_MAX: usize = 128;
+    if name.len() > MANAGER_MAX {
+        causes.push(Cause::too_long(path, MANAGER_MAX));
+    }
+    for (at, c) in name.char_indices() {
+        if c.is_control() || (c.is_whitespace() && c != ' ') {
+            let code = u32::from(c);
+            let why = format!("invalid character U+{code:04X} (at position {at})");
+            causes.push(Cause::invalid(path, &json!(name), &why));
+        }
     }
 }

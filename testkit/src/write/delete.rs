@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use super::{WriteContext, metadata, stamp};
-use crate::kind::Kind;
+use crate::kind::{Kind, types};
 use crate::status::{ApiError, Cause};
 
 /// `DeleteOptions`, from the body and the query.
@@ -15,6 +15,8 @@ pub(crate) struct DeleteOptions {
     pub(crate) uid: Option<String>,
     pub(crate) resource_version: Option<String>,
     pub(crate) dry_run: bool,
+    /// The old way to ask for the dependents' end: 202 tells that the object is still there.
+    pub(crate) waits_for_dependents: bool,
 }
 
 /// What happens to the objects that the deleted one owns.
@@ -40,36 +42,68 @@ pub(crate) enum Deletion {
 }
 
 impl DeleteOptions {
-    /// Reads the body (may be empty) and the query parameters of a delete.
+    /// Reads the options of a delete: from the body, or where that is empty from the query.
     ///
     /// # Errors
-    /// 400 for a body that is no `DeleteOptions`, 422 for options that contradict each other.
+    /// 415 for a body in another format, 400 for one that is no `DeleteOptions`, 422 for options that contradict each
+    /// other.
     pub(crate) fn parse<'a>(
+        content_type: &str,
         body: &[u8],
         query: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<Self, ApiError> {
-        let mut given = if body.iter().all(u8::is_ascii_whitespace) {
-            json!({})
-        } else {
-            serde_json::from_slice(body).map_err(|_| {
+        if body.is_empty() {
+            return Self::from_query(query);
+        }
+        let media = content_type.split(';').next().unwrap_or_default().trim();
+        let given: Value = match media.to_ascii_lowercase().as_str() {
+            "" | "application/json" => serde_json::from_slice(body).map_err(|_| {
                 let why = super::syntax_error(body);
                 ApiError::bad_request(format!("couldn't get version/kind; json parse error: {why}"))
-            })?
+            })?,
+            "application/yaml" => super::parse_yaml(body)?,
+            _ => return Err(ApiError::unsupported_body()),
         };
         if !given.is_object() {
-            return Err(ApiError::bad_request(
-                "couldn't get version/kind; json parse error: json: cannot unmarshal into Go value of type struct { \
-                 APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }",
-            ));
+            return Err(ApiError::bad_request(format!(
+                "couldn't get version/kind; json parse error: json: cannot unmarshal {} into Go value of type struct {{ \
+                 APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}",
+                super::body::go_type(&given)
+            )));
         }
+        let text = |field: &str| given.get(field).and_then(Value::as_str).unwrap_or_default();
+        if !matches!(text("kind"), "" | "DeleteOptions") {
+            let version = match text("apiVersion") {
+                "" => "meta.k8s.io/v1",
+                given => given,
+            };
+            return Err(ApiError::bad_request(format!(
+                "no kind \"{}\" is registered for version \"{version}\" in scheme \
+                 \"pkg/apis/meta/internalversion/scheme/register.go:27\"",
+                text("kind")
+            )));
+        }
+        let mut given = given;
+        if let Some(of) = types::find("meta.DeleteOptions") {
+            types::read(of, &mut given, &mut Vec::new()).map_err(ApiError::bad_request)?;
+        }
+        Self::from_value(&given)
+    }
+
+    fn from_query<'a>(query: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, ApiError> {
+        let mut given = json!({});
         for (key, value) in query {
             let parsed = match key {
                 "gracePeriodSeconds" => value.parse::<i64>().map(Value::from).map_err(|_| {
                     ApiError::bad_request(format!("strconv.ParseInt: parsing {value:?}: invalid syntax"))
                 })?,
-                "orphanDependents" => json!(value == "true" || value == "1"),
+                "orphanDependents" => json!(!matches!(value.to_ascii_lowercase().as_str(), "false" | "0")),
                 "propagationPolicy" => json!(value),
-                "dryRun" => json!([value]),
+                "dryRun" => {
+                    let mut asked = given["dryRun"].as_array().cloned().unwrap_or_default();
+                    asked.push(json!(value));
+                    Value::Array(asked)
+                }
                 _ => continue,
             };
             given[key] = parsed;
@@ -79,7 +113,13 @@ impl DeleteOptions {
 
     fn from_value(given: &Value) -> Result<Self, ApiError> {
         let mut causes = Vec::new();
-        let mut propagation = match given.get("propagationPolicy").and_then(Value::as_str) {
+        let policy = given.get("propagationPolicy").filter(|policy| policy.is_string());
+        let orphan = given.get("orphanDependents").and_then(Value::as_bool);
+        if let (Some(policy), Some(_)) = (policy, orphan) {
+            let why = "orphanDependents and deletionPropagation cannot be both set";
+            causes.push(Cause::invalid("propagationPolicy", policy, why));
+        }
+        let mut propagation = match policy.and_then(Value::as_str) {
             None => None,
             Some("Orphan") => Some(Propagation::Orphan),
             Some("Background") => Some(Propagation::Background),
@@ -94,20 +134,10 @@ impl DeleteOptions {
                 None
             }
         };
-        if let Some(orphan) = given.get("orphanDependents").and_then(Value::as_bool) {
-            if given.get("propagationPolicy").is_some_and(Value::is_string) {
-                let why = "orphanDependents and deletionPropagation cannot be both set";
-                causes.push(Cause::invalid(
-                    "propagationPolicy",
-                    &given["propagationPolicy"],
-                    why,
-                ));
-            }
-            propagation = Some(if orphan {
-                Propagation::Orphan
-            } else {
-                Propagation::Background
-            });
+        match orphan {
+            Some(true) => propagation = Some(Propagation::Orphan),
+            Some(false) => propagation = Some(Propagation::Background),
+            None => {}
         }
         let dry_run = given
             .get("dryRun")
@@ -134,6 +164,7 @@ impl DeleteOptions {
             uid: precondition("uid"),
             resource_version: precondition("resourceVersion"),
             dry_run: dry_run.is_some(),
+            waits_for_dependents: orphan == Some(false),
         })
     }
 }
@@ -151,6 +182,12 @@ pub(crate) fn delete(
     let meta = |field: &str| current.pointer(&format!("/metadata/{field}"));
     let text = |field: &str| meta(field).and_then(Value::as_str).unwrap_or_default();
     let name = text("name");
+    if kind.is_crd() && !meta("deletionTimestamp").is_some_and(Value::is_string) {
+        check_definition(kind, name, text("uid"), text("resourceVersion"), options)?;
+        let mut definition = current.clone();
+        crate::crd::mark_for_deletion(&mut definition, ctx.stamp());
+        return Ok(Deletion::Marked(definition));
+    }
     check_preconditions(kind, name, text("uid"), text("resourceVersion"), options)?;
 
     let mut object = current.clone();
@@ -223,6 +260,30 @@ fn check_preconditions(
     Ok(())
 }
 
+/// The preconditions of deleting a definition, which the real server words in its own way.
+fn check_definition(
+    kind: &Kind,
+    name: &str,
+    uid: &str,
+    version: &str,
+    options: &DeleteOptions,
+) -> Result<(), ApiError> {
+    for (field, wanted, found) in [
+        ("UID", &options.uid, uid),
+        ("ResourceVersion", &options.resource_version, version),
+    ] {
+        if let Some(wanted) = wanted.as_deref()
+            && wanted != found
+        {
+            let why = format!(
+                "Precondition failed: {field} in precondition: {wanted}, {field} in object meta: {found}"
+            );
+            return Err(ApiError::conflict_because(kind, name, &why));
+        }
+    }
+    Ok(())
+}
+
 fn apply_propagation(propagation: Option<Propagation>, finalizers: &mut Vec<Value>) {
     const FOREGROUND: &str = "foregroundDeletion";
     const ORPHAN: &str = "orphan";
@@ -252,7 +313,9 @@ fn grace_period(kind: &Kind, current: &Value, options: &DeleteOptions) -> i64 {
         .pointer("/spec/terminationGracePeriodSeconds")
         .and_then(Value::as_i64)
         .unwrap_or(30);
-    let asked = options.grace_period_seconds.unwrap_or(own).max(0);
+    // A negative period means the shortest that is none.
+    let asked = options.grace_period_seconds.unwrap_or(own);
+    let asked = if asked < 0 { 1 } else { asked };
     match current
         .pointer("/metadata/deletionGracePeriodSeconds")
         .and_then(Value::as_i64)

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::kind::Kind;
-use crate::selector::{is_dns_word, is_subdomain};
+use crate::selector::is_dns_word;
 use crate::status::Cause;
 
 /// The letters of generated names: no vowels, so that no words appear.
@@ -72,6 +72,20 @@ pub(super) fn validate(kind: &Kind, object: &Value, causes: &mut Vec<Cause>) {
         ));
         return;
     }
+    if !base.is_empty() {
+        // Something will stand behind it: a dash at the end does no harm.
+        let masked = match base.strip_suffix('-') {
+            Some(stem) if stem.chars().next_back().is_some() => {
+                let mut stem = stem.to_owned();
+                stem.pop();
+                format!("{stem}a")
+            }
+            _ => base.to_owned(),
+        };
+        for why in errors(kind, &masked) {
+            causes.push(Cause::invalid("metadata.generateName", &json!(base), &why));
+        }
+    }
     for why in errors(kind, name) {
         causes.push(Cause::invalid("metadata.name", &json!(name), &why));
     }
@@ -87,39 +101,38 @@ pub(super) fn validate(kind: &Kind, object: &Value, causes: &mut Vec<Cause>) {
 
 /// What is wrong with a name for this kind, one sentence each.
 pub(crate) fn errors(kind: &Kind, name: &str) -> Vec<String> {
-    let limit = |most: usize| (name.len() > most).then(|| format!("must be no more than {most} bytes"));
     match (kind.group.as_str(), kind.kind.as_str()) {
         ("rbac.authorization.k8s.io", _) => path_segment_errors(name),
-        ("", "Namespace") => {
-            let bad = !is_dns_word(name);
-            limit(63)
-                .into_iter()
-                .chain(bad.then(|| LABEL_RULE.to_owned()))
-                .collect()
-        }
+        ("", "Namespace") | ("apps", "StatefulSet") => label_errors(name),
         ("", "Service") => {
-            let bad = !(is_dns_word(name) && name.starts_with(|c: char| c.is_ascii_lowercase()));
-            limit(63)
-                .into_iter()
-                .chain(bad.then(|| LABEL_1035_RULE.to_owned()))
-                .collect()
+            let good = is_dns_word(name) && name.starts_with(|c: char| c.is_ascii_lowercase());
+            let bad = (!good).then(|| LABEL_1035_RULE.to_owned());
+            too_long(name, 63).into_iter().chain(bad).collect()
         }
         _ => {
-            let long = limit(253);
-            let bad = !name.split('.').all(is_dns_word);
-            debug_assert!(bad || long.is_some() || is_subdomain(name));
-            long.into_iter()
-                .chain(bad.then(|| SUBDOMAIN_RULE.to_owned()))
-                .collect()
+            let bad = (!is_dotted(name)).then(|| SUBDOMAIN_RULE.to_owned());
+            too_long(name, 253).into_iter().chain(bad).collect()
         }
     }
 }
 
+fn is_dotted(name: &str) -> bool {
+    name.split('.').all(is_dns_word)
+}
+
+fn too_long(name: &str, most: usize) -> Option<String> {
+    (name.len() > most).then(|| format!("must be no more than {most} characters"))
+}
+
 /// What is wrong with a DNS label, such as the name of a container.
 pub(super) fn label_errors(name: &str) -> Vec<String> {
-    let long = (name.len() > 63).then(|| "must be no more than 63 bytes".to_owned());
-    let bad = (!is_dns_word(name)).then(|| LABEL_RULE.to_owned());
-    long.into_iter().chain(bad).collect()
+    let rule = if is_dotted(name) {
+        "must not contain dots"
+    } else {
+        LABEL_RULE
+    };
+    let bad = (!is_dns_word(name)).then(|| rule.to_owned());
+    too_long(name, 63).into_iter().chain(bad).collect()
 }
 
 fn path_segment_errors(name: &str) -> Vec<String> {

@@ -93,7 +93,10 @@ fn bodies_that_are_no_object_of_the_kind_are_refused_with_the_recorded_words() {
             ctx,
         )
     });
-    assert_eq!(yaml.expect("YAML is read"), json!({"data": {"k": "v"}}));
+    assert_eq!(
+        yaml.expect("YAML is read"),
+        json!({"metadata": {}, "data": {"k": "v"}})
+    );
 }
 
 #[test]
@@ -115,19 +118,18 @@ fn unknown_fields_are_dropped_told_or_refused() {
         (FieldValidation::Warn, vec!["unknown field \"dataa\"".to_owned()]),
     ] {
         let (object, told) = decoded(validation);
-        assert_eq!((object.expect("dropped"), told), (json!({"data": {}}), warnings));
+        // An empty map is not written either.
+        assert_eq!(
+            (object.expect("dropped"), told),
+            (json!({"metadata": {}}), warnings)
+        );
     }
     let refused = decoded(FieldValidation::Strict).0.expect_err("strict");
     assert_eq!(
         refused.message(),
         "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: strict decoding error: unknown field \"dataa\""
     );
-    assert_eq!(
-        FieldValidation::parse("Loose", "CreateOptions")
-            .expect_err("unknown")
-            .code(),
-        422
-    );
+    assert!(FieldValidation::parse("Loose").is_err());
 }
 
 #[test]
@@ -199,9 +201,9 @@ fn updates_check_identity_and_version() {
     for (meta, code) in [
         (json!({"name": "y"}), 400),
         (json!({"namespace": "other"}), 400),
-        (json!({"uid": "11111111-1111-1111-1111-111111111111"}), 409),
+        (json!({"uid": "11111111-1111-1111-1111-111111111111"}), 422),
         (json!({"resourceVersion": "6"}), 409),
-        (json!({"resourceVersion": "abc"}), 422),
+        (json!({"resourceVersion": "abc"}), 500),
     ] {
         let error = updated(&cms, Target::Main, &current, body(meta.clone())).expect_err("refused");
         assert_eq!(error.code(), code, "{meta}");
@@ -222,8 +224,18 @@ fn updates_check_identity_and_version() {
     let error = updated(&foos(), Target::Main, &foo, json!({"spec": {}})).expect_err("no version");
     assert_eq!(
         error.message(),
-        "Foo.example.com \"x\" is invalid: metadata.resourceVersion: Invalid value: 0: must be specified for an update"
+        "foos.example.com \"x\" is invalid: metadata.resourceVersion: Invalid value: 0: must be specified for an update"
     );
+    // A replacement names the object it is meant for by its uid, too.
+    let error = check_uid(
+        &cms,
+        "default",
+        "x",
+        "mine",
+        &json!({"metadata": {"uid": "other"}}),
+    )
+    .expect_err("another");
+    assert_eq!(error.code(), 409);
 }
 
 #[test]
@@ -390,12 +402,13 @@ fn only_a_running_pod_is_given_time_and_the_time_only_shrinks() {
 #[test]
 fn delete_options_are_read_from_body_and_query() {
     let read = |body: &str, query: &[(&'static str, &'static str)]| {
-        DeleteOptions::parse(body.as_bytes(), query.iter().copied())
+        DeleteOptions::parse("", body.as_bytes(), query.iter().copied())
     };
     assert_eq!(read("", &[]).expect("nothing asked"), DeleteOptions::default());
     let both = read(
-        r#"{"gracePeriodSeconds":5,"preconditions":{"uid":"u"}}"#,
-        &[("propagationPolicy", "Orphan")],
+        r#"{"gracePeriodSeconds":5,"preconditions":{"uid":"u"},"propagationPolicy":"Orphan"}"#,
+        // Where there is a body, the query is not looked at.
+        &[("propagationPolicy", "Background")],
     );
     let both = both.expect("good options");
     assert_eq!(
@@ -406,6 +419,8 @@ fn delete_options_are_read_from_body_and_query() {
     for (body, query, code) in [
         ("{bad", vec![], 400),
         ("[]", vec![], 400),
+        (r#"{"kind":"ConfigMap","apiVersion":"v1"}"#, vec![], 400),
+        (r#"{"gracePeriodSeconds":"5"}"#, vec![], 400),
         ("", vec![("propagationPolicy", "Foo")], 422),
         ("", vec![("dryRun", "Some")], 422),
         ("", vec![("gracePeriodSeconds", "soon")], 400),
@@ -502,7 +517,9 @@ proptest::proptest! {
             let Ok(mut object) = with(|ctx| create(&kind, Some("default"), object, ctx)) else { continue };
             object["metadata"]["resourceVersion"] = json!("7");
             let patch = odd(&mut rng, 0).to_string();
-            let patch = crate::patch::apply(&kind, crate::patch::PatchType::Merge, &object, patch.as_bytes());
+            let patch = with(|ctx| {
+                crate::patch::apply(&kind, crate::patch::PatchType::Merge, &object, patch.as_bytes(), ctx)
+            });
             if let Ok(patched) = patch {
                 let _ = updated(&kind, Target::Main, &object, patched.clone());
                 let _ = updated(&kind, Target::Status, &object, patched);
