@@ -292,7 +292,8 @@ fn verb_of(method: &Method, path: &ResourcePath, query: &Query) -> Verb {
     let one = path.name.is_some();
     match *method {
         Method::GET | Method::HEAD if path.watch_prefix => Verb::Watch,
-        Method::GET | Method::HEAD if query.flag("watch") && path.subresource.is_none() => Verb::Watch,
+        // One object is read, whatever the query says: it is watched by a field selector.
+        Method::GET | Method::HEAD if query.flag("watch") && !one => Verb::Watch,
         Method::GET | Method::HEAD if one => Verb::Get,
         Method::GET | Method::HEAD => Verb::List,
         Method::POST if !one || path.subresource.is_some() => Verb::Create,

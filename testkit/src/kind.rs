@@ -236,6 +236,12 @@ impl Kind {
         self.shape
     }
 
+    /// Makes of the kind a built-in one whose objects have this type.
+    pub(crate) fn read_as_builtin(&mut self, shape: Option<&'static types::Struct>) {
+        self.custom = false;
+        self.shape = shape;
+    }
+
     /// Whether requests may use this verb.
     pub(crate) fn allows(&self, verb: &str) -> bool {
         self.verbs.contains(&verb)

@@ -15,12 +15,16 @@ mod defaults;
 mod delete;
 mod json_error;
 mod name;
+mod rules;
 mod scale;
 mod strict;
 
-pub(crate) use body::{decode, parse_yaml, read_as, read_patched, syntax_error, validate_manager};
+pub(crate) use body::{
+    decode, decode_scale, parse_yaml, read_as, read_patched, scale_kind, syntax_error, validate_manager,
+};
 pub(crate) use delete::{DeleteOptions, Deletion, Propagation, delete};
 pub(crate) use name::uid;
+pub(crate) use rules::check_running;
 pub(crate) use scale::{print_selector, scale_of, scale_to_object};
 pub(crate) use strict::parse as parse_json;
 
@@ -181,6 +185,8 @@ pub(crate) fn create(
     set_type(kind, &mut object);
     let tracked = metadata(&mut object).remove("managedFields");
     defaults::before_create(kind, &mut object);
+    // What the server itself has put in is written as everything is.
+    let _ = body::read_as(kind, &mut object, &mut Vec::new());
     crd_fields(kind, &mut object)?;
     // Fields are recorded as the client sent them and as decoding defaulted them, before the server adds its own.
     managed::on_create(kind, &mut object, tracked, ctx);
@@ -189,7 +195,7 @@ pub(crate) fn create(
     meta.insert("creationTimestamp".to_owned(), Value::String(stamp(ctx.now)));
     defaults::on_create(kind, &mut object, ctx);
     validate(kind, &object, None)?;
-    ctx.warnings.extend(defaults::warnings(kind, &object, None));
+    ctx.warnings.extend(rules::warnings(kind, &object, None));
     Ok(object)
 }
 
@@ -224,8 +230,10 @@ pub(crate) fn update(
         Target::Status => take_only(kind, current, &mut object, "status"),
         Target::Finalize => take_only(kind, current, &mut object, "spec"),
     }
-    if target != Target::Main {
-        restore_metadata(&stored, &mut object);
+    match target {
+        Target::Main => {}
+        Target::Status if !kind.custom && !kind.is_crd() => restore_for_status(kind, &stored, &mut object),
+        Target::Status | Target::Scale | Target::Finalize => restore_metadata(&stored, &mut object),
     }
     defaults::before_update(kind, current, &mut object);
     if target != Target::Finalize {
@@ -234,8 +242,7 @@ pub(crate) fn update(
     managed::on_update(kind, target, current, &mut object, tracked, ctx);
     raise_generation(kind, target, current, &mut object);
     validate(kind, &object, Some(current))?;
-    ctx.warnings
-        .extend(defaults::warnings(kind, &object, Some(current)));
+    ctx.warnings.extend(rules::warnings(kind, &object, Some(current)));
     Ok(settle(kind, current, object))
 }
 
@@ -264,7 +271,9 @@ pub(crate) fn settle(kind: &Kind, current: &Value, object: Value) -> Updated {
     // What was loaded past the checks may be spelled in another way than a write would leave it.
     let same = object == *current || {
         let mut whole = current.clone();
-        body::read_as(kind, &mut whole, &mut Vec::new()).is_ok() && object == whole
+        let read = body::read_as(kind, &mut whole, &mut Vec::new()).is_ok();
+        defaults::before_update(kind, current, &mut whole);
+        read && object == whole
     };
     if same {
         Updated::Unchanged
@@ -460,6 +469,20 @@ fn take_only(_kind: &Kind, current: &Value, object: &mut Value, field: &str) {
     *object = merged;
 }
 
+/// The status of a built-in kind is written with most of the metadata: only a few kinds keep a part of it.
+fn restore_for_status(kind: &Kind, stored: &Map<String, Value>, object: &mut Value) {
+    let kept = match (kind.group.as_str(), kind.kind.as_str()) {
+        ("", "Pod") => "ownerReferences",
+        ("apps", "Deployment") => "labels",
+        _ => return,
+    };
+    let meta = metadata(object);
+    match stored.get(kept) {
+        Some(value) => meta.insert(kept.to_owned(), value.clone()),
+        None => meta.remove(kept),
+    };
+}
+
 /// A subresource writes no metadata.
 fn restore_metadata(stored: &Map<String, Value>, object: &mut Value) {
     object["metadata"] = Value::Object(stored.clone());
@@ -530,7 +553,7 @@ pub(crate) fn validate(kind: &Kind, object: &Value, current: Option<&Value>) -> 
     if current.is_some() && checks_metadata_again(kind) {
         body::validate_metadata(object, &mut causes);
     }
-    defaults::validate(kind, object, current, &mut causes);
+    rules::validate(kind, object, current, &mut causes);
     if let (Some(scale), true) = (&kind.scale, kind.custom) {
         scale::validate(scale, object, &mut causes);
     }

@@ -192,7 +192,7 @@ async fn a_deprecated_version_warns_and_versions_show_the_same_objects() {
         &server,
         "POST",
         old,
-        json!({"metadata": {"name": "f"}, "spec": {"a": 1}}),
+        json!({"apiVersion": "example.com/v1beta1", "kind": "Foo", "metadata": {"name": "f"}, "spec": {"a": 1}}),
     )
     .await;
     assert_eq!(

@@ -72,9 +72,9 @@ impl Route {
                 endpoint: (*endpoint).to_owned(),
                 check: None,
             },
-            [endpoint @ ("healthz" | "livez" | "readyz"), check] => Self::Health {
+            [endpoint @ ("healthz" | "livez" | "readyz"), check @ ..] => Self::Health {
                 endpoint: (*endpoint).to_owned(),
-                check: Some((*check).to_owned()),
+                check: Some(check.join("/")),
             },
             ["openapi", "v2"] => Self::OpenApiV2,
             ["openapi", "v3", rest @ ..] => Self::OpenApiV3(rest.join("/")),

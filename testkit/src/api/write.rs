@@ -140,7 +140,7 @@ pub(crate) fn update(shared: &Shared, call: &Call, kind: &Arc<Kind>, path: &Reso
     let key = key(path);
     let scale = target == Target::Scale;
     let body = if scale {
-        parse(&call.body)?
+        write::decode_scale(call.header(&header::CONTENT_TYPE), &call.body, &mut ctx)?
     } else {
         write::decode(kind, call.header(&header::CONTENT_TYPE), &call.body, &mut ctx)?
     };
@@ -163,6 +163,9 @@ pub(crate) fn update(shared: &Shared, call: &Call, kind: &Arc<Kind>, path: &Reso
     } else {
         body
     };
+    if target == Target::Main {
+        write::check_running(kind, &current, &object)?;
+    }
     let updated = write::update(kind, target, &key.1, &current, object, &mut ctx)?;
     let stored = commit(&mut state, kind, &key, updated, dry_run);
     let warnings = std::mem::take(&mut ctx.warnings);
@@ -260,12 +263,16 @@ pub(crate) fn patch(shared: &Shared, call: &Call, kind: &Arc<Kind>, path: &Resou
         Some(apply) => patch::server_side(kind, Some(&current), apply, &mut ctx)?,
         None if target == Target::Scale => {
             let scale = write::scale_of(kind, &current).ok_or_else(ApiError::resource_not_found)?;
-            let patched = patch::apply_plain(kind, patch_type, &scale, &call.body)?;
+            let patched = patch::apply(&write::scale_kind(), patch_type, &scale, &call.body, &mut ctx)?;
+            check_place(kind, &key, &patched)?;
             write::scale_to_object(kind, &current, &patched)?
         }
         None => patch::apply(kind, patch_type, &current, &call.body, &mut ctx)?,
     };
     check_place(kind, &key, &object)?;
+    if target == Target::Main {
+        write::check_running(kind, &current, &object)?;
+    }
     let updated = write::update(kind, target, &key.1, &current, object, &mut ctx)?;
     let stored = commit(&mut state, kind, &key, updated, dry_run);
     let warnings = std::mem::take(&mut ctx.warnings);
@@ -290,6 +297,13 @@ pub(crate) fn delete(shared: &Shared, call: &Call, kind: &Arc<Kind>, path: &Reso
     let mut rng = state.rng.fork();
     let mut ctx = context(shared, call, &mut rng, "DeleteOptions")?;
     let key = key(path);
+    if kind.is_core("Namespace") && PERMANENT.contains(&&*key.1) {
+        return Err(ApiError::forbidden(
+            kind,
+            &key.1,
+            "this namespace may not be deleted",
+        ));
+    }
     let (stored, removed) = delete_object(&mut state, kind, &key, &options, &mut ctx)?;
     drop(state);
     if removed && !kind.is_pod() && !kind.is_core("Namespace") {
@@ -303,6 +317,9 @@ pub(crate) fn delete(shared: &Shared, call: &Call, kind: &Arc<Kind>, path: &Reso
     };
     object_response(shared, call, kind, form, status, &stored, &[])
 }
+
+/// Namespaces that a cluster cannot be without.
+const PERMANENT: [&str; 3] = ["default", "kube-system", "kube-public"];
 
 /// Deletes an object in the locked state. Returns its last state, and whether it is gone.
 pub(crate) fn delete_object(
@@ -497,10 +514,6 @@ fn delete_options(call: &Call) -> Result<DeleteOptions, ApiError> {
         .iter()
         .map(|(name, value)| (name.as_str(), value.as_str()));
     DeleteOptions::parse(call.header(&header::CONTENT_TYPE), &call.body, pairs)
-}
-
-fn parse(body: &[u8]) -> Result<Value, ApiError> {
-    serde_json::from_slice(body).map_err(|_| ApiError::bad_request(write::syntax_error(body)))
 }
 
 fn key(path: &ResourcePath) -> Key {

@@ -129,6 +129,14 @@ fn build(row: &Row) -> Kind {
     let mut built = Kind::new(*group, *version, *kind, *plural);
     built.custom = false;
     built.shape = types::of_kind(group, version, kind);
+    built.deprecation_warning = match (*group, *kind) {
+        ("", "ComponentStatus") => Some("v1 ComponentStatus is deprecated in v1.19+"),
+        ("", "Endpoints") => {
+            Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
+        }
+        _ => None,
+    }
+    .map(str::to_owned);
     built.namespaced = flags.namespaced;
     built.generation = flags.generation;
     built.short_names = short.split_whitespace().map(str::to_owned).collect();

@@ -28,11 +28,45 @@ pub(crate) fn decode(
         .trim()
         .to_ascii_lowercase();
     let (object, repeated) = match media.as_str() {
-        "" | "application/json" => strict::parse(body).map_err(|_| unreadable(kind, body))?,
-        "application/yaml" => (parse_yaml(body)?, Vec::new()),
+        "" | "application/json" => {
+            let read = strict::parse(body);
+            read.map_err(|_| {
+                let why = format!(
+                    "couldn't get version/kind; json parse error: {}",
+                    json_error::explain(body)
+                );
+                unreadable(kind, &why, body)
+            })?
+        }
+        "application/yaml" => {
+            let read = parse_yaml(body);
+            (
+                read.map_err(|error| unreadable(kind, error.message(), body))?,
+                Vec::new(),
+            )
+        }
         _ => return Err(ApiError::unsupported_body()),
     };
     check_object(kind, object, repeated, body, ctx)
+}
+
+/// Reads the body of an update of the scale subresource.
+///
+/// # Errors
+/// As [`decode`].
+pub(crate) fn decode_scale(
+    content_type: &str,
+    body: &[u8],
+    ctx: &mut WriteContext<'_>,
+) -> Result<Value, ApiError> {
+    decode(&scale_kind(), content_type, body, ctx)
+}
+
+/// The kind of what the scale subresource shows.
+pub(crate) fn scale_kind() -> Kind {
+    let mut kind = Kind::new("autoscaling", "v1", "Scale", "scales");
+    kind.read_as_builtin(types::find("autoscaling.Scale"));
+    kind
 }
 
 /// Reads YAML (or JSON, which is YAML).
@@ -45,8 +79,21 @@ pub(crate) fn parse_yaml(body: &[u8]) -> Result<Value, ApiError> {
     if let Ok(value) = serde_json::from_str(text) {
         return Ok(value);
     }
-    serde_saphyr::from_str(text)
-        .map_err(|error| ApiError::bad_request(format!("error converting YAML to JSON: yaml: {error}")))
+    serde_saphyr::from_str(text).map_err(|error| {
+        // The first line says what is wrong, the others show where.
+        let why = error.to_string();
+        let first = why
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .trim_start_matches("error: ");
+        let (place, what) = first.split_once(": ").unwrap_or(("", first));
+        let line = place
+            .strip_prefix("line ")
+            .and_then(|rest| rest.split(' ').next());
+        let line = line.map(|line| format!("line {line}: ")).unwrap_or_default();
+        ApiError::bad_request(format!("error converting YAML to JSON: yaml: {line}{what}"))
+    })
 }
 
 /// Why these bytes are no JSON, in the words of the real server's parser.
@@ -54,18 +101,17 @@ pub(crate) fn syntax_error(body: &[u8]) -> String {
     json_error::explain(body)
 }
 
-fn unreadable(kind: &Kind, body: &[u8]) -> ApiError {
+fn unreadable(kind: &Kind, why: &str, body: &[u8]) -> ApiError {
     ApiError::bad_request(format!(
-        "the object provided is unrecognized (must be of type {}): couldn't get version/kind; json parse error: {} ({})",
+        "the object provided is unrecognized (must be of type {}): {why} ({})",
         kind.kind,
-        json_error::explain(body),
         summary(body)
     ))
 }
 
 /// The beginning of a body as error messages quote it: JSON as text, anything else in hex.
 fn summary(body: &[u8]) -> String {
-    const MOST: usize = 4096;
+    const MOST: usize = 30;
     if body.is_empty() {
         return "<empty>".to_owned();
     }
@@ -85,20 +131,27 @@ fn check_object(
     body: &[u8],
     ctx: &mut WriteContext<'_>,
 ) -> Result<Value, ApiError> {
+    // Nothing at all counts as an empty object.
+    if object.is_null() && !kind.custom {
+        object = json!({});
+    }
     let Some(fields) = object.as_object() else {
-        return Err(ApiError::bad_request(format!(
-            "the object provided is unrecognized (must be of type {}): couldn't get version/kind; json parse error: \
-             json: cannot unmarshal {} into Go value of type struct {{ APIVersion string \
-             \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }} ({})",
-            kind.kind,
-            go_type(&object),
-            summary(body)
-        )));
+        let why = format!(
+            "couldn't get version/kind; json parse error: json: cannot unmarshal {} into Go value of type struct {{ \
+             APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}",
+            go_type(&object)
+        );
+        return Err(unreadable(kind, &why, body));
     };
     let text = |field: &str| fields.get(field).and_then(Value::as_str).unwrap_or_default();
     let (given_version, given_kind) = (text("apiVersion").to_owned(), text("kind").to_owned());
     let own_version = kind.api_version();
-    if kind.custom && !given_version.is_empty() && given_version != own_version {
+    // Only a built-in kind is known without being named.
+    if kind.custom && given_kind.is_empty() {
+        let why = format!("Object 'Kind' is missing in '{}'", String::from_utf8_lossy(body));
+        return Err(unreadable(kind, &why, body));
+    }
+    if kind.custom && given_version != own_version {
         return Err(ApiError::bad_request(format!(
             "the API version in the data ({given_version}) does not match the expected API version ({own_version})"
         )));

@@ -3,10 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::WriteContext;
-use super::name::label_errors;
 use crate::kind::Kind;
-use crate::selector::qualified_name_errors;
-use crate::status::Cause;
 
 /// Defaults that count as written by the client.
 pub(super) fn before_create(kind: &Kind, object: &mut Value) {
@@ -25,6 +22,9 @@ pub(super) fn before_create(kind: &Kind, object: &mut Value) {
 /// Defaults of an update.
 pub(super) fn before_update(kind: &Kind, current: &Value, object: &mut Value) {
     decode(kind, object);
+    if kind.is_pod() {
+        admit_pod(object);
+    }
     if kind.is_core("Service") {
         // Addresses once given stay, even where the client leaves them out.
         let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) else {
@@ -115,7 +115,43 @@ fn decode(kind: &Kind, object: &mut Value) {
             }
         }
         ("apiextensions.k8s.io", "CustomResourceDefinition") => definition(object),
+        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => binding(object),
+        ("autoscaling", "HorizontalPodAutoscaler") => autoscaler(object, &kind.version),
         _ => {}
+    }
+}
+
+/// Whom a binding means, and what it gives them.
+fn binding(object: &mut Value) {
+    const GROUP: &str = "rbac.authorization.k8s.io";
+    let Some(fields) = object.as_object_mut() else {
+        return;
+    };
+    for subject in items(fields, "subjects") {
+        if subject
+            .get("kind")
+            .is_some_and(|kind| kind == "User" || kind == "Group")
+        {
+            set(subject, "apiGroup", json!(GROUP));
+        }
+    }
+    if let Some(role) = fields.get_mut("roleRef").and_then(Value::as_object_mut)
+        && role.get("apiGroup").is_none_or(|group| group == "")
+    {
+        role.insert("apiGroup".to_owned(), json!(GROUP));
+    }
+}
+
+/// An autoscaler without a goal holds the load of the processors at four fifths.
+fn autoscaler(object: &mut Value, version: &str) {
+    let Some(spec) = part(object, "spec") else { return };
+    set(spec, "minReplicas", json!(1));
+    if version == "v2" {
+        let target = json!({"type": "Utilization", "averageUtilization": 80});
+        let metric = json!([{"type": "Resource", "resource": {"name": "cpu", "target": target}}]);
+        set(spec, "metrics", metric);
+    } else {
+        set(spec, "targetCPUUtilizationPercentage", json!(80));
     }
 }
 
@@ -527,229 +563,5 @@ fn quality(object: &Value) -> &'static str {
         (false, _) => "BestEffort",
         (true, true) => "Guaranteed",
         (true, false) => "Burstable",
-    }
-}
-
-/// Rules of built-in kinds that clients meet.
-pub(super) fn validate(kind: &Kind, object: &Value, current: Option<&Value>, causes: &mut Vec<Cause>) {
-    if kind.custom {
-        return;
-    }
-    if checks_finalizers(kind) {
-        finalizers(object, causes);
-    }
-    match (kind.group.as_str(), kind.kind.as_str()) {
-        ("", "ConfigMap" | "Secret") => keyed_data(object, current, causes),
-        ("apps", "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet") => {
-            workload(object, causes, current)
-        }
-        ("", "Pod") => pod_rules(object, "spec", causes),
-        ("apiextensions.k8s.io", "CustomResourceDefinition") => crate::crd::validate(object, causes),
-        _ => {}
-    }
-}
-
-/// Groups whose kinds are checked by rules of their own know nothing about the finalizers of the core.
-fn checks_finalizers(kind: &Kind) -> bool {
-    !matches!(
-        kind.group.as_str(),
-        "apiextensions.k8s.io" | "apiregistration.k8s.io" | "coordination.k8s.io"
-    )
-}
-
-/// A finalizer without a domain is one of the few the cluster itself has.
-fn finalizers(object: &Value, causes: &mut Vec<Cause>) {
-    const STANDARD: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
-    let list = object.pointer("/metadata/finalizers").and_then(Value::as_array);
-    for (at, finalizer) in list.into_iter().flatten().enumerate() {
-        let name = finalizer.as_str().unwrap_or_default();
-        let path = format!("metadata.finalizers[{at}]");
-        for why in qualified_name_errors(name) {
-            causes.push(Cause::invalid(path.as_str(), finalizer, &why));
-        }
-        if !name.contains('/') && !STANDARD.contains(&name) {
-            let why = "name is neither a standard finalizer name nor is it fully qualified";
-            causes.push(Cause::invalid(path.as_str(), finalizer, why));
-        }
-    }
-}
-
-/// The rules of config maps and secrets: frozen ones stay, keys are file names, and there is a limit.
-fn keyed_data(object: &Value, current: Option<&Value>, causes: &mut Vec<Cause>) {
-    const WHY: &str = "field is immutable when `immutable` is set";
-    const DATA_MAX: usize = 1024 * 1024;
-    let secret = object["kind"] == "Secret";
-    let frozen = |field: &str| current.is_some_and(|current| current.get(field) != object.get(field));
-    if secret && frozen("type") {
-        causes.push(Cause::invalid("type", &object["type"], "field is immutable"));
-    }
-    if current.and_then(|c| c.get("immutable")) == Some(&Value::Bool(true)) {
-        for field in ["immutable", "data", "binaryData"] {
-            if frozen(field) {
-                causes.push(Cause::forbidden(field, WHY));
-            }
-        }
-    }
-    let mut total = 0;
-    for field in ["data", "binaryData"] {
-        for (key, value) in object.get(field).and_then(Value::as_object).into_iter().flatten() {
-            let path = format!("{field}[{key}]");
-            for why in key_errors(key) {
-                causes.push(Cause::invalid(path.as_str(), &json!(key), &why));
-            }
-            if field == "data"
-                && object
-                    .get("binaryData")
-                    .is_some_and(|other| other.get(key).is_some())
-            {
-                let why = "duplicate of key present in binaryData";
-                causes.push(Cause::invalid(path.as_str(), &json!(key), why));
-            }
-            let length = value.as_str().map_or(0, str::len);
-            // Bytes are written in base64.
-            total += if secret || field == "binaryData" {
-                length / 4 * 3
-            } else {
-                length
-            };
-        }
-    }
-    if total > DATA_MAX {
-        let path = if secret { "data" } else { "" };
-        causes.push(Cause::too_long(path, DATA_MAX));
-    }
-}
-
-fn key_errors(key: &str) -> Vec<String> {
-    const KEY_MAX: usize = 253;
-    let mut errors = Vec::new();
-    if key.len() > KEY_MAX {
-        errors.push(format!("must be no more than {KEY_MAX} characters"));
-    }
-    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
-    if key.is_empty() || !key.chars().all(fits) {
-        errors.push(
-            "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or \
-             'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')"
-                .to_owned(),
-        );
-    }
-    match key {
-        "." => errors.push("must not be '.'".to_owned()),
-        ".." => errors.push("must not be '..'".to_owned()),
-        _ if key.starts_with("..") => errors.push("must not start with '..'".to_owned()),
-        _ => {}
-    }
-    errors
-}
-
-/// What a client should be told about an object that is taken all the same.
-pub(super) fn warnings(kind: &Kind, object: &Value, current: Option<&Value>) -> Vec<String> {
-    if kind.custom {
-        return finalizer_warnings(object, current);
-    }
-    let name = object
-        .pointer("/metadata/name")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    match current {
-        None if kind.is_pod() => {
-            let errors = label_errors(name);
-            let told = (!errors.is_empty()).then(|| {
-                format!(
-                    "metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS \
-                     label is recommended: [{}]",
-                    errors.join(" ")
-                )
-            });
-            told.into_iter().collect()
-        }
-        _ => Vec::new(),
-    }
-}
-
-fn finalizer_warnings(object: &Value, current: Option<&Value>) -> Vec<String> {
-    const STANDARD: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
-    let list = |object: &Value| -> Vec<String> {
-        let list = object.pointer("/metadata/finalizers").and_then(Value::as_array);
-        let words = list.into_iter().flatten().filter_map(Value::as_str);
-        words.map(str::to_owned).collect()
-    };
-    let known = current.map(list).unwrap_or_default();
-    let mut new: Vec<String> = list(object)
-        .into_iter()
-        .filter(|name| !known.contains(name))
-        .collect();
-    new.sort();
-    new.dedup();
-    let plain = |name: &String| !name.contains('/') && !STANDARD.contains(&name.as_str());
-    let told = new.iter().filter(|name| plain(name)).map(|name| {
-        let path = if name.contains('.') { "including a path (/) " } else { "" };
-        format!(
-            "metadata.finalizers: {}: prefer a domain-qualified finalizer name {path}to avoid accidental conflicts with \
-             other finalizer writers",
-            json!(name)
-        )
-    });
-    told.collect()
-}
-
-fn workload(object: &Value, causes: &mut Vec<Cause>, current: Option<&Value>) {
-    let Some(selector) = object.pointer("/spec/selector").filter(|s| !s.is_null()) else {
-        causes.push(Cause::required("spec.selector", ""));
-        return;
-    };
-    if current.is_some_and(|current| current.pointer("/spec/selector") != Some(selector)) {
-        causes.push(Cause::invalid("spec.selector", selector, "field is immutable"));
-    }
-    let labels = object.pointer("/spec/template/metadata/labels");
-    let wanted = selector.get("matchLabels").and_then(Value::as_object);
-    let misses = wanted
-        .into_iter()
-        .flatten()
-        .any(|(key, value)| labels.and_then(|l| l.get(key)) != Some(value));
-    if misses {
-        let shown = labels.cloned().unwrap_or(Value::Null);
-        let why = "`selector` does not match template `labels`";
-        causes.push(Cause::invalid("spec.template.metadata.labels", &shown, why));
-    }
-    if object
-        .pointer("/spec/replicas")
-        .and_then(Value::as_i64)
-        .is_some_and(|n| n < 0)
-    {
-        let why = "must be greater than or equal to 0";
-        causes.push(Cause::invalid("spec.replicas", &object["spec"]["replicas"], why));
-    }
-    if let Some(template) = object.pointer("/spec/template") {
-        pod_rules(template, "spec.template.spec", causes);
-    }
-}
-
-fn pod_rules(pod: &Value, at: &str, causes: &mut Vec<Cause>) {
-    let containers = pod.pointer("/spec/containers").and_then(Value::as_array);
-    let Some(containers) = containers.filter(|list| !list.is_empty()) else {
-        causes.push(Cause::required(format!("{at}.containers"), ""));
-        return;
-    };
-    let mut names: Vec<&str> = Vec::new();
-    for (index, container) in containers.iter().enumerate() {
-        let text = |field: &str| container.get(field).and_then(Value::as_str).unwrap_or_default();
-        let name = text("name");
-        let path = format!("{at}.containers[{index}]");
-        if name.is_empty() {
-            causes.push(Cause::required(format!("{path}.name"), ""));
-        } else {
-            for why in label_errors(name) {
-                causes.push(Cause::invalid(format!("{path}.name"), &json!(name), &why));
-            }
-            if names.contains(&name) {
-                causes.push(Cause::duplicate(format!("{path}.name"), &json!(name)));
-            }
-            names.push(name);
-        }
-        if at.starts_with("spec.template") && text("image").is_empty() {
-            causes.push(Cause::required(format!("{path}.image"), ""));
-        }
     }
 }

@@ -44,7 +44,7 @@ pub(crate) fn scale_of(kind: &Kind, object: &Value) -> Option<Value> {
 /// The object with the replica count of a `Scale`, ready for [`super::update`] with [`super::Target::Scale`].
 ///
 /// # Errors
-/// 400 for another kind, 422 for a negative or missing count.
+/// 422 for a count that is none, or negative.
 pub(crate) fn scale_to_object(kind: &Kind, current: &Value, scale: &Value) -> Result<Value, ApiError> {
     let name = current
         .pointer("/metadata/name")
@@ -53,20 +53,13 @@ pub(crate) fn scale_to_object(kind: &Kind, current: &Value, scale: &Value) -> Re
     let Some(paths) = kind.scale.as_ref() else {
         return Err(ApiError::resource_not_found());
     };
-    if let Some(given) = scale.get("kind").and_then(Value::as_str)
-        && given != "Scale"
-    {
-        return Err(ApiError::bad_request(format!(
-            "expected input object type to be Scale, but {given}"
-        )));
-    }
     let replicas = match scale.pointer("/spec/replicas") {
         None | Some(Value::Null) => 0,
         Some(value) => value.as_i64().ok_or_else(|| {
-            ApiError::bad_request(
-                "Scale in version \"v1\" cannot be handled as a Scale: json: cannot unmarshal into Go struct field \
-                 ScaleSpec.spec.replicas of type int32",
-            )
+            let why =
+                "json: cannot unmarshal string into Go struct field ScaleSpec.spec.replicas of type int32";
+            let cause = Cause::invalid("patch", &Value::String(scale.to_string()), why);
+            ApiError::invalid_kind("", "", "", vec![cause])
         })?,
     };
     if replicas < 0 {

@@ -486,10 +486,17 @@ fn scales_are_read_and_written() {
         changed(&sets, Target::Scale, &current, written)["spec"]["replicas"],
         5
     );
+    for body in [
+        r#"{"spec":{"replicas":"x"}}"#,
+        r#"{"kind":"Pod","apiVersion":"v1"}"#,
+        "{bad",
+    ] {
+        let error = with(|ctx| decode_scale("", body.as_bytes(), ctx)).expect_err(body);
+        assert_eq!(error.code(), 400, "{body}");
+    }
     for (scale, code) in [
         (json!({"spec": {"replicas": -1}}), 422),
-        (json!({"spec": {"replicas": "x"}}), 400),
-        (json!({"kind": "Pod"}), 400),
+        (json!({"spec": {"replicas": "x"}}), 422),
     ] {
         assert_eq!(
             scale_to_object(&sets, &current, &scale)

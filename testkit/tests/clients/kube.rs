@@ -246,12 +246,12 @@ async fn kube_client_works_without_sockets_too() {
     let client = server.client();
     let namespaces: Api<Namespace> = Api::all(client.clone());
     namespaces
-        .delete("kube-public", &DeleteParams::default())
+        .delete("kube-node-lease", &DeleteParams::default())
         .await
         .expect("deletes");
     assert!(
         namespaces
-            .get_opt("kube-public")
+            .get_opt("kube-node-lease")
             .await
             .expect("answers")
             .is_none()

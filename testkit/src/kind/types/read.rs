@@ -15,6 +15,7 @@ struct At<'a> {
 }
 
 enum Step<'a> {
+    /// What is read from here on, and where it stands in the whole object.
     Root(&'a str),
     Field(&'a str),
     Key(&'a str),
@@ -36,7 +37,7 @@ impl At<'_> {
     fn fields(&self) -> String {
         let above = self.up.map(At::fields).unwrap_or_default();
         match self.step {
-            Step::Root(path) => path.to_owned(),
+            Step::Root(_) => String::new(),
             Step::Field(name) if above.is_empty() => name.to_owned(),
             Step::Field(name) => format!("{above}.{name}"),
             Step::Key(_) | Step::Index(_) => above,

@@ -1,0 +1,253 @@
+//! Rules of single kinds, as controllers and their tests meet them.
+
+use informer_testkit::ApiServer;
+use serde_json::{Value, json};
+
+async fn send(server: &ApiServer, method: &str, uri: &str, body: Value) -> (u16, Value) {
+    let (status, text) = server.request(method, uri, body.to_string()).await;
+    (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+}
+
+async fn refused(server: &ApiServer, uri: &str, body: Value) -> String {
+    let (status, answer) = send(server, "POST", uri, body).await;
+    assert_eq!(status, 422, "{answer}");
+    answer["message"].as_str().unwrap_or_default().to_owned()
+}
+
+const DEFAULT: &str = "/api/v1/namespaces/default";
+const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
+
+fn template() -> Value {
+    json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "x"}]}})
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_workload_s_selector_must_be_there_and_fit_its_template() {
+    let server = ApiServer::builder().build();
+    let mismatch = "spec.template.metadata.labels: Invalid value: {\"a\":\"b\"}: `selector` does not match template `labels`";
+    for (selector, why) in [
+        (
+            Value::Null,
+            format!("[spec.selector: Required value, {mismatch}]"),
+        ),
+        (json!({"matchLabels": {"a": "c"}}), mismatch.to_owned()),
+        (
+            json!({"matchExpressions": [{"key": "a", "operator": "NotIn", "values": ["b"]}]}),
+            mismatch.to_owned(),
+        ),
+        (
+            json!({}),
+            "spec.selector: Invalid value: {}: empty selector is invalid for deployment".to_owned(),
+        ),
+    ] {
+        let body = json!({"metadata": {"name": "d"}, "spec": {"selector": selector, "template": template()}});
+        assert_eq!(
+            refused(&server, DEPLOYMENTS, body).await,
+            format!("Deployment.apps \"d\" is invalid: {why}")
+        );
+    }
+    let mut never = json!({"metadata": {"name": "d"}, "spec": {"template": template(),
+        "selector": {"matchExpressions": [{"key": "a", "operator": "Exists"}]}}});
+    never["spec"]["template"]["spec"]["restartPolicy"] = json!("Never");
+    assert_eq!(
+        refused(&server, DEPLOYMENTS, never).await,
+        "Deployment.apps \"d\" is invalid: spec.template.spec.restartPolicy: Unsupported value: \"Never\": supported \
+         values: \"Always\""
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_running_pod_changes_in_a_few_ways_alone() {
+    let server = ApiServer::builder().build();
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "x"}]}});
+    let uri = format!("{DEFAULT}/pods");
+    let (_, made) = send(&server, "POST", &uri, pod.clone()).await;
+    let uri = format!("{uri}/p");
+    let mut moved = made.clone();
+    moved["spec"]["nodeName"] = json!("n");
+    let (status, answer) = send(&server, "PUT", &uri, moved).await;
+    assert_eq!(status, 422, "{answer}");
+    assert!(
+        answer["message"].as_str().is_some_and(
+            |m| m.starts_with("Pod \"p\" is invalid: spec: Forbidden: pod updates may not change fields")
+        ),
+        "{answer}"
+    );
+    let mut image = made.clone();
+    image["spec"]["containers"][0]["image"] = json!("y");
+    image["spec"]["activeDeadlineSeconds"] = json!(9);
+    let (status, answer) = send(&server, "PUT", &uri, image).await;
+    assert_eq!(
+        (status, &answer["metadata"]["generation"]),
+        (200, &json!(2)),
+        "{answer}"
+    );
+    // What the server added does not have to be sent back.
+    let mut again = pod;
+    again["spec"]["containers"][0]["image"] = json!("y");
+    again["spec"]["activeDeadlineSeconds"] = json!(9);
+    let (status, answer) = send(&server, "PUT", &uri, again).await;
+    assert_eq!(
+        (status, &answer["metadata"]["generation"]),
+        (200, &json!(2)),
+        "{answer}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_status_of_a_pod_is_written_with_its_labels_that_of_a_custom_object_alone() {
+    let server = ApiServer::builder().build();
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "x"}]}});
+    let (_, mut pod) = send(&server, "POST", &format!("{DEFAULT}/pods"), pod).await;
+    pod["metadata"]["labels"] = json!({"a": "b"});
+    pod["metadata"]["ownerReferences"] = json!([{"apiVersion": "v1", "kind": "X", "name": "x", "uid": "u"}]);
+    pod["status"]["phase"] = json!("Running");
+    let (status, answer) = send(&server, "PUT", &format!("{DEFAULT}/pods/p/status"), pod).await;
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(answer["metadata"]["labels"], json!({"a": "b"}));
+    assert_eq!(answer["metadata"].get("ownerReferences"), None);
+    assert_eq!(answer["status"]["phase"], "Running");
+}
+
+#[tokio::test(start_paused = true)]
+async fn services_jobs_leases_and_events_have_rules_of_their_own() {
+    let server = ApiServer::builder().build();
+    for (uri, body, why) in [
+        (
+            format!("{DEFAULT}/services"),
+            json!({"metadata": {"name": "s"}, "spec": {}}),
+            "Service \"s\" is invalid: spec.ports: Required value",
+        ),
+        (
+            format!("{DEFAULT}/services"),
+            json!({"metadata": {"name": "s"}, "spec": {"ports": [{"port": 80, "name": "a"}, {"port": 0}]}}),
+            "Service \"s\" is invalid: [spec.ports[1].name: Required value, spec.ports[1].port: Invalid value: 0: must be \
+             between 1 and 65535, inclusive]",
+        ),
+        (
+            "/apis/batch/v1/namespaces/default/jobs".to_owned(),
+            json!({"metadata": {"name": "j"}, "spec": {"template": template()}}),
+            "Job.batch \"j\" is invalid: spec.template.spec.restartPolicy: Required value: valid values: \"OnFailure\", \
+             \"Never\"",
+        ),
+        (
+            "/apis/coordination.k8s.io/v1/namespaces/default/leases".to_owned(),
+            json!({"metadata": {"name": "l"}, "spec": {"leaseDurationSeconds": 0}}),
+            "Lease.coordination.k8s.io \"l\" is invalid: spec.leaseDurationSeconds: Invalid value: 0: must be greater than \
+             0",
+        ),
+        (
+            format!("{DEFAULT}/events"),
+            json!({"metadata": {"name": "e"}, "involvedObject": {"namespace": "other"}}),
+            "Event \"e\" is invalid: involvedObject.namespace: Invalid value: \"other\": does not match event.namespace",
+        ),
+    ] {
+        assert_eq!(refused(&server, &uri, body).await, why);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn namespaces_a_cluster_needs_stay() {
+    let server = ApiServer::builder().build();
+    let (status, answer) = send(&server, "DELETE", "/api/v1/namespaces/kube-system", json!({})).await;
+    assert_eq!(
+        (status, &answer["message"]),
+        (
+            403,
+            &json!("namespaces \"kube-system\" is forbidden: this namespace may not be deleted")
+        )
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_custom_object_names_its_kind_and_version() {
+    let server = ApiServer::builder().build();
+    server.register(informer_testkit::Kind::new("example.com", "v1", "Foo", "foos"));
+    let uri = "/apis/example.com/v1/namespaces/default/foos";
+    for (body, status, why) in [
+        (
+            json!({"metadata": {"name": "f"}}),
+            400,
+            "the object provided is unrecognized (must be of type Foo): Object 'Kind' is missing in \
+             '{\"metadata\":{\"name\":\"f\"}}' ({\"metadata\":{\"name\":\"f\"}})",
+        ),
+        (
+            json!({"kind": "Foo", "metadata": {"name": "f"}}),
+            400,
+            "the API version in the data () does not match the expected API version (example.com/v1)",
+        ),
+        (
+            json!({"apiVersion": "example.com/v1", "kind": "Bar", "metadata": {"name": "f"}}),
+            422,
+            "Bar.example.com \"f\" is invalid: kind: Invalid value: \"Bar\": must be Foo",
+        ),
+        (
+            json!({"apiVersion": "example.com/v1", "kind": "Foo", "metadata": {"name": "f", "labels": {"a": 1}}}),
+            400,
+            "Foo in version \"v1\" cannot be handled as a Foo: json: cannot unmarshal number into Go struct field \
+             ObjectMeta.labels of type string",
+        ),
+    ] {
+        let (found, answer) = send(&server, "POST", uri, body).await;
+        assert_eq!((found, answer["message"].as_str()), (status, Some(why)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn scale_is_read_as_a_type_of_its_own() {
+    let server = ApiServer::builder().build();
+    let body = json!({"metadata": {"name": "d"}, "spec": {"replicas": 1, "template": template(),
+        "selector": {"matchLabels": {"a": "b"}}}});
+    assert_eq!(send(&server, "POST", DEPLOYMENTS, body).await.0, 201);
+    let scale = format!("{DEPLOYMENTS}/d/scale");
+    for (body, status) in [
+        (json!({"metadata": {"name": "d"}, "spec": {"replicas": 3}}), 200),
+        (json!({"spec": {"replicas": 3}}), 400),
+        (json!({"metadata": {"name": "d"}, "spec": {"replicas": "3"}}), 400),
+        (json!({"metadata": {"name": "d"}, "spec": {"replicas": -3}}), 422),
+        (
+            json!({"kind": "Deployment", "apiVersion": "apps/v1", "metadata": {"name": "d"}}),
+            400,
+        ),
+        (
+            json!({"metadata": {"name": "d", "resourceVersion": "1"}, "spec": {"replicas": 3}}),
+            409,
+        ),
+    ] {
+        let (found, answer) = send(&server, "PUT", &scale, body.clone()).await;
+        assert_eq!(found, status, "{body}: {answer}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_object_is_read_whatever_the_query_says_about_watching() {
+    let server = ApiServer::builder().build();
+    server
+        .create("configmaps", json!({"metadata": {"name": "a"}}))
+        .expect("created");
+    let uri = format!("{DEFAULT}/configmaps/a?watch=true");
+    let (status, answer) = send(&server, "GET", &uri, json!({})).await;
+    assert_eq!((status, &answer["kind"]), (200, &json!("ConfigMap")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn health_has_a_check_for_each_part() {
+    let server = ApiServer::builder().build();
+    for (uri, expect) in [
+        ("/livez", (200, "ok".to_owned())),
+        ("/livez/ping", (200, "ok".to_owned())),
+        (
+            "/readyz/poststarthook/crd-informer-synced",
+            (200, "ok".to_owned()),
+        ),
+        ("/livez/shutdown", (404, "404 page not found\n".to_owned())),
+    ] {
+        assert_eq!(server.request("GET", uri, "").await, expect, "{uri}");
+    }
+    let (_, text) = server
+        .request("GET", "/readyz?verbose&exclude=log&exclude=nope", "")
+        .await;
+    assert!(text.starts_with("[+]ping ok\n[+]log excluded: ok\n"), "{text}");
+    let end = "warn: some health checks cannot be excluded: no matches for \"nope\"\nreadyz check passed\n";
+    assert!(text.ends_with(end), "{text}");
+}
