@@ -272,6 +272,15 @@ impl Kind {
         self.group == "events.k8s.io" && self.kind == "Event" && !self.custom
     }
 
+    /// Whether a client's delete without a word about dependents lets them live on, as it did before there was a choice.
+    pub(crate) fn orphans_by_default(&self) -> bool {
+        !self.custom
+            && matches!(
+                (self.group.as_str(), self.kind.as_str()),
+                ("batch", "Job") | ("", "ReplicationController")
+            )
+    }
+
     /// Whether an update without a resource version is taken as it is.
     pub(crate) fn allows_unconditional_update(&self) -> bool {
         const CONDITIONAL: [&str; 11] = [

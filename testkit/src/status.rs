@@ -259,6 +259,17 @@ impl ApiError {
         .about(kind, name)
     }
 
+    /// 409: every name made from a base was taken.
+    pub(crate) fn no_free_name(kind: &Kind, name: &str) -> Self {
+        let message = format!(
+            "{} \"{name}\" already exists, the server was not able to generate a unique name for the object",
+            kind.resource()
+        );
+        Self::new(409, "AlreadyExists", message)
+            .about(kind, name)
+            .with_retry_after(1)
+    }
+
     /// 409: the object has moved on since the client read it.
     pub(crate) fn conflict(kind: &Kind, name: &str) -> Self {
         let why =

@@ -69,11 +69,30 @@ fn row(kind: &Kind, object: &Value, options: &TableOptions<'_>, now: Timestamp) 
     } else {
         cells::builtin(kind, object, now)
     };
-    match options.include {
-        Include::None => json!({"cells": cells, "object": null}),
-        Include::Metadata => json!({"cells": cells, "object": partial(object, options.api_version)}),
-        Include::Object => json!({"cells": cells, "object": object}),
+    let shown = match options.include {
+        Include::None => Value::Null,
+        Include::Metadata => partial(object, options.api_version),
+        Include::Object => object.clone(),
+    };
+    let mut row = json!({"cells": cells, "object": shown});
+    if let Some(done) = completed(kind, object) {
+        row["conditions"] = json!([done]);
     }
+    row
+}
+
+/// Rows of pods that have ended say so.
+fn completed(kind: &Kind, object: &Value) -> Option<Value> {
+    let phase = object
+        .pointer("/status/phase")
+        .filter(|_| kind.is_pod())?
+        .as_str()?;
+    let message = match phase {
+        "Succeeded" => "The pod has completed successfully.",
+        "Failed" => "The pod failed.",
+        _ => return None,
+    };
+    Some(json!({"type": "Completed", "status": "True", "reason": phase, "message": message}))
 }
 
 /// An object's metadata alone, as `PartialObjectMetadata`.
@@ -146,7 +165,10 @@ fn custom_cells(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
             ("boolean", Some(Value::Bool(b))) => Value::Bool(b),
             ("string", Some(Value::String(text))) => Value::String(text),
             ("string", Some(other)) => Value::String(other.to_string()),
-            ("date", Some(Value::String(text))) => json!(since(&text, now)),
+            ("date", Some(Value::String(text))) if text.parse::<Timestamp>().is_ok() => {
+                json!(since(&text, now))
+            }
+            ("date", Some(Value::String(_))) => json!("<invalid>"),
             _ => Value::Null,
         });
     }

@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use crate::kind::{Generation, Kind};
+use crate::kind::{Generation, Kind, types};
 use crate::patch::managed;
 use crate::status::{ApiError, Cause};
 
@@ -149,14 +149,10 @@ pub(crate) fn create(
     ctx: &mut WriteContext<'_>,
 ) -> Result<Value, ApiError> {
     check_namespace(kind, namespace, &object)?;
-    {
+    let versioned = {
         let meta = metadata(&mut object);
         let version = meta.get("resourceVersion").map(text).unwrap_or_default();
-        if version.parse::<u64>().is_ok_and(|version| version != 0) {
-            return Err(ApiError::untyped(
-                "resourceVersion should not be set on objects to be created",
-            ));
-        }
+        let versioned = version.parse::<u64>().is_ok_and(|version| version != 0);
         for field in [
             "resourceVersion",
             "uid",
@@ -178,7 +174,8 @@ pub(crate) fn create(
             meta.remove("namespace");
         }
         name::fill(meta, ctx.rng);
-    }
+        versioned
+    };
     if kind.status && kind.custom {
         object.as_object_mut().map(|o| o.remove("status"));
     }
@@ -195,6 +192,11 @@ pub(crate) fn create(
     meta.insert("creationTimestamp".to_owned(), Value::String(stamp(ctx.now)));
     defaults::on_create(kind, &mut object, ctx);
     validate(kind, &object, None)?;
+    if versioned {
+        return Err(ApiError::untyped(
+            "resourceVersion should not be set on objects to be created",
+        ));
+    }
     ctx.warnings.extend(rules::warnings(kind, &object, None));
     Ok(object)
 }
@@ -269,16 +271,32 @@ pub(crate) fn settle(kind: &Kind, current: &Value, object: Value) -> Updated {
         return Updated::Removed(object);
     }
     // What was loaded past the checks may be spelled in another way than a write would leave it.
-    let same = object == *current || {
-        let mut whole = current.clone();
-        let read = body::read_as(kind, &mut whole, &mut Vec::new()).is_ok();
-        defaults::before_update(kind, current, &mut whole);
-        read && object == whole
-    };
+    let same = object == *current
+        || !plainly_differ(&object, current) && {
+            let mut whole = current.clone();
+            let read = body::read_as(kind, &mut whole, &mut Vec::new()).is_ok();
+            defaults::before_update(kind, current, &mut whole);
+            read && object == whole
+        };
     if same {
         Updated::Unchanged
     } else {
         Updated::Changed(object)
+    }
+}
+
+/// Whether two objects differ in more than their spelling: a field of both holds another value.
+fn plainly_differ(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Object(a), Value::Object(b)) => a
+            .iter()
+            .any(|(key, value)| b.get(key).is_some_and(|other| plainly_differ(value, other))),
+        (Value::Array(a), Value::Array(b)) => {
+            a.len() != b.len() || a.iter().zip(b).any(|(a, b)| plainly_differ(a, b))
+        }
+        (Value::String(a), Value::String(b)) => a != b && !types::same_value(a, b),
+        (Value::Number(_), Value::Number(_)) | (Value::Bool(_), Value::Bool(_)) => a != b,
+        _ => false,
     }
 }
 
@@ -303,7 +321,11 @@ fn set_type(kind: &Kind, object: &mut Value) {
     object["kind"] = Value::String(kind.kind.clone());
 }
 
-fn check_namespace(kind: &Kind, namespace: Option<&str>, object: &Value) -> Result<(), ApiError> {
+/// An object that names a namespace names the one of the path.
+///
+/// # Errors
+/// 400 for another one.
+pub(crate) fn check_namespace(kind: &Kind, namespace: Option<&str>, object: &Value) -> Result<(), ApiError> {
     let given = object
         .pointer("/metadata/namespace")
         .map(text)

@@ -251,3 +251,81 @@ async fn health_has_a_check_for_each_part() {
     let end = "warn: some health checks cannot be excluded: no matches for \"nope\"\nreadyz check passed\n";
     assert!(text.ends_with(end), "{text}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_job_s_pods_live_on_unless_the_delete_says_otherwise() {
+    let server = ApiServer::builder().garbage_collection(false).build();
+    let uri = "/apis/batch/v1/namespaces/default/jobs";
+    let mut job = json!({"metadata": {"name": "j"}, "spec": {"template": template()}});
+    job["spec"]["template"]["spec"]["restartPolicy"] = json!("Never");
+    for (name, options, finalizers) in [
+        ("a", json!({}), json!(["orphan"])),
+        ("b", json!({"propagationPolicy": "Background"}), Value::Null),
+    ] {
+        job["metadata"]["name"] = json!(name);
+        assert_eq!(send(&server, "POST", uri, job.clone()).await.0, 201);
+        let (status, answer) = send(&server, "DELETE", &format!("{uri}/{name}"), options).await;
+        assert_eq!(status, 200);
+        let found = answer["metadata"].get("finalizers").cloned().unwrap_or_default();
+        assert_eq!(found, finalizers, "{answer}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_create_is_refused_for_its_namespace_first_and_for_its_version_last() {
+    let server = ApiServer::builder().build();
+    for (uri, metadata, status) in [
+        (
+            "/api/v1/namespaces/nope/configmaps",
+            json!({"name": "Bad_Name"}),
+            404,
+        ),
+        (
+            "/api/v1/namespaces/default/configmaps",
+            json!({"name": "Bad_Name", "resourceVersion": "5"}),
+            422,
+        ),
+        (
+            "/api/v1/namespaces/default/configmaps",
+            json!({"name": "a", "resourceVersion": "5"}),
+            500,
+        ),
+        (
+            "/api/v1/namespaces/default/configmaps",
+            json!({"name": "a", "resourceVersion": "0"}),
+            201,
+        ),
+    ] {
+        let (found, answer) = send(&server, "POST", uri, json!({"metadata": metadata})).await;
+        assert_eq!(found, status, "{metadata}: {answer}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_s_version_rule_is_told_in_full() {
+    let server = ApiServer::builder().build();
+    let needs = "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+    let only = "resourceVersionMatch: Unsupported value: \"Exact\": supported values: \"NotOlderThan\"";
+    for (query, why) in [
+        (
+            "sendInitialEvents=true&resourceVersionMatch=Exact",
+            format!("[{needs}, {only}]"),
+        ),
+        (
+            "resourceVersionMatch=Exact",
+            format!(
+                "[resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided, {only}]"
+            ),
+        ),
+    ] {
+        let uri = format!("{DEFAULT}/configmaps?watch=true&{query}");
+        let (status, answer) = send(&server, "GET", &uri, json!({})).await;
+        assert_eq!(
+            (status, answer["message"].as_str()),
+            (
+                422,
+                Some(format!("ListOptions.meta.k8s.io \"\" is invalid: {why}").as_str())
+            )
+        );
+    }
+}

@@ -32,10 +32,7 @@ impl Filter {
         let mut fields = FieldSelector::parse(kind, &options.field_selector)?;
         if let Some(name) = name {
             if fields.name().is_some_and(|other| other != name) {
-                let why = format!(
-                    "field metadata.name: invalid, must be {name}, but was {}",
-                    fields.name().unwrap_or_default()
-                );
+                let why = "fieldSelector metadata.name doesn't match requested name";
                 return Err(ApiError::bad_request(why));
             }
             fields = FieldSelector::parse(kind, &format!("metadata.name={name}"))?;

@@ -68,6 +68,8 @@ pub(crate) struct ListOptions {
     pub(crate) field_selector: String,
     pub(crate) shard_selector: String,
     pub(crate) watch: bool,
+    /// The query asks for the watch, not the path alone: only then it starts with the state, and says where that ends.
+    pub(crate) asked_watch: bool,
     pub(crate) bookmarks: bool,
     /// As sent: the list and the watch read it differently.
     pub(crate) version: String,
@@ -85,7 +87,8 @@ impl ListOptions {
     /// 400 for numbers that are none, 422 for combinations the API forbids.
     pub(crate) fn parse(query: &Query, watch: bool, watch_list_enabled: bool) -> Result<Self, ApiError> {
         let text = |name: &str| query.get(name).unwrap_or_default().to_owned();
-        let watch = watch || query.flag("watch");
+        let asked_watch = query.flag("watch");
+        let watch = watch || asked_watch;
         let mut causes = Vec::new();
         let version_match = match query.get("resourceVersionMatch") {
             None | Some("") => None,
@@ -98,6 +101,7 @@ impl ListOptions {
             field_selector: text("fieldSelector"),
             shard_selector: text("shardSelector"),
             watch,
+            asked_watch,
             bookmarks: query.flag("allowWatchBookmarks"),
             version: text("resourceVersion"),
             version_match,
@@ -110,7 +114,7 @@ impl ListOptions {
             continue_token: text("continue"),
             send_initial_events: query.optional_flag("sendInitialEvents"),
         };
-        if watch {
+        if asked_watch {
             options.check_watch(query, watch_list_enabled, &mut causes);
         } else {
             options.check_list(query, &mut causes);
@@ -123,36 +127,29 @@ impl ListOptions {
     }
 
     fn check_watch(&self, query: &Query, watch_list_enabled: bool, causes: &mut Vec<Cause>) {
-        let asked_match = query.non_empty("resourceVersionMatch");
+        const FIELD: &str = "resourceVersionMatch";
+        const ONLY: &str = "NotOlderThan";
+        let asked = query.non_empty(FIELD);
         if self.send_initial_events.is_some() {
-            let Some(asked) = asked_match else {
-                causes.push(Cause::forbidden(
-                    "resourceVersionMatch",
-                    "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-                ));
-                if !watch_list_enabled {
-                    causes.push(Cause::forbidden("sendInitialEvents", GATED));
-                }
-                return;
-            };
-            if asked != "NotOlderThan" {
-                causes.push(Cause::not_supported(
-                    "resourceVersionMatch",
-                    &json!(asked),
-                    &["NotOlderThan"],
-                ));
+            if asked != Some(ONLY) {
+                let why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+                causes.push(Cause::forbidden(FIELD, why));
             }
             if !watch_list_enabled {
                 causes.push(Cause::forbidden("sendInitialEvents", GATED));
             }
-        } else if asked_match.is_some() {
-            causes.push(Cause::forbidden(
-                "resourceVersionMatch",
-                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-            ));
+        }
+        let Some(asked) = asked else { return };
+        if self.send_initial_events.is_none() {
+            let why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
+            causes.push(Cause::forbidden(FIELD, why));
+        }
+        if asked != ONLY {
+            causes.push(Cause::not_supported(FIELD, &json!(asked), &[ONLY]));
         }
         if !self.continue_token.is_empty() {
-            causes.push(Cause::forbidden("continue", "continue is forbidden for watch"));
+            let why = "resourceVersionMatch is forbidden when continue is provided";
+            causes.push(Cause::forbidden(FIELD, why));
         }
     }
 

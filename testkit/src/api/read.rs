@@ -366,7 +366,7 @@ async fn begin(
     options: &ListOptions,
 ) -> Result<Begin, ApiError> {
     let version = options.version_number()?;
-    let mark_end = options.bookmarks && watch_list;
+    let mark_end = options.bookmarks && watch_list && options.asked_watch;
     match (options.send_initial_events, version) {
         (Some(true), version) => {
             // Nothing older than the request, or than the version it names.

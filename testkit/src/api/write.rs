@@ -23,7 +23,7 @@ use crate::{
     state::{Shared, State},
     status::{self, ApiError, Cause},
     storage::{EventType, Key, Stored},
-    write::{self, DeleteOptions, Deletion, FieldValidation, Target, Updated, WriteContext},
+    write::{self, DeleteOptions, Deletion, FieldValidation, Propagation, Target, Updated, WriteContext},
 };
 
 /// Creates an object, or what a subresource stands for.
@@ -87,12 +87,15 @@ pub(crate) fn create_object(
         .and_then(Value::as_str)
         .is_some_and(|name| !name.is_empty());
     let tries = if named { 1 } else { NAME_TRIES };
+    write::check_namespace(kind, namespace, &object)?;
+    if let Some(namespace) = namespace {
+        let text = |field: &str| object["metadata"][field].as_str().filter(|text| !text.is_empty());
+        let name = text("name").or_else(|| text("generateName")).unwrap_or("Unknown");
+        check_namespace(state, kind, namespace, name)?;
+    }
     for attempt in 1..=tries {
         let object = write::create(kind, namespace, object.clone(), ctx)?;
         let key = crate::storage::key_of(&object);
-        if let Some(namespace) = namespace {
-            check_namespace(state, kind, namespace, &key.1)?;
-        }
         let Some(taken) = state.storage.get(&kind.storage, &key) else {
             if dry_run {
                 return Ok(loose(kind, &object));
@@ -101,8 +104,11 @@ pub(crate) fn create_object(
         };
         if attempt == tries {
             let deleting = taken.value().pointer("/metadata/deletionTimestamp").is_some();
-            let error = ApiError::already_exists(kind, &key.1, deleting);
-            return Err(if named { error } else { error.with_retry_after(1) });
+            return Err(if named {
+                ApiError::already_exists(kind, &key.1, deleting)
+            } else {
+                ApiError::no_free_name(kind, &key.1)
+            });
         }
     }
     unreachable!("the last attempt returns")
@@ -292,7 +298,12 @@ pub(crate) fn delete(shared: &Shared, call: &Call, kind: &Arc<Kind>, path: &Reso
         return Err(ApiError::method_not_allowed());
     }
     let form = negotiate::form(&call.headers, kind, Shape::Object)?;
-    let options = delete_options(call)?;
+    let mut options = delete_options(call)?;
+    let mut warnings = Vec::new();
+    if options.propagation.is_none() && kind.orphans_by_default() {
+        options.propagation = Some(Propagation::Orphan);
+        warnings.extend((kind.kind == "Job").then(|| ORPHANED_PODS.to_owned()));
+    }
     let mut state = shared.lock();
     let mut rng = state.rng.fork();
     let mut ctx = context(shared, call, &mut rng, "DeleteOptions")?;
@@ -308,15 +319,21 @@ pub(crate) fn delete(shared: &Shared, call: &Call, kind: &Arc<Kind>, path: &Reso
     drop(state);
     if removed && !kind.is_pod() && !kind.is_core("Namespace") {
         let body = status::deleted(kind, &stored.name, &stored.uid);
-        return Ok(json_response(StatusCode::OK, Body::full(body)));
+        let mut response = json_response(StatusCode::OK, Body::full(body));
+        warnings.iter().for_each(|warning| warn(&mut response, warning));
+        return Ok(pretty(call, response));
     }
     let status = if options.waits_for_dependents && !removed {
         StatusCode::ACCEPTED
     } else {
         StatusCode::OK
     };
-    object_response(shared, call, kind, form, status, &stored, &[])
+    object_response(shared, call, kind, form, status, &stored, &warnings)
 }
+
+/// What deleting a job without a word about its pods is answered with.
+const ORPHANED_PODS: &str = "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background \
+                             to remove them or set propagationPolicy=Orphan to suppress this warning";
 
 /// Namespaces that a cluster cannot be without.
 const PERMANENT: [&str; 3] = ["default", "kube-system", "kube-public"];
@@ -354,7 +371,11 @@ pub(crate) fn delete_collection(
     let form = negotiate::form(&call.headers, kind, Shape::List)?;
     let list = ListOptions::parse(&call.query, false, shared.config.watch_list)?;
     let filter = Filter::parse(kind, path.namespace.as_deref(), None, &list)?;
-    let options = delete_options(call)?;
+    let mut options = delete_options(call)?;
+    let unsaid = options.propagation.is_none() && kind.orphans_by_default();
+    if unsaid {
+        options.propagation = Some(Propagation::Orphan);
+    }
     let mut state = shared.lock();
     let mut rng = state.rng.fork();
     let mut ctx = context(shared, call, &mut rng, "DeleteOptions")?;
@@ -383,7 +404,11 @@ pub(crate) fn delete_collection(
             ..ListMeta::default()
         },
     );
-    Ok(pretty(call, json_response(StatusCode::OK, Body::pieces(body))))
+    let mut response = json_response(StatusCode::OK, Body::pieces(body));
+    if unsaid && kind.kind == "Job" {
+        warn(&mut response, ORPHANED_PODS);
+    }
+    Ok(pretty(call, response))
 }
 
 /// Stores what an update came to. The answer is the object as the client shall see it.

@@ -121,6 +121,19 @@ pub(crate) fn of_kind(group: &str, version: &str, kind: &str) -> Option<&'static
     find(&format!("{package}.{kind}"))
 }
 
+/// Whether two texts are spellings of one time or quantity.
+pub(crate) fn same_value(a: &str, b: &str) -> bool {
+    let same = |read: fn(&str) -> Result<String, String>| match (read(a), read(b)) {
+        (Ok(a), Ok(b)) => a == b,
+        _ => false,
+    };
+    let digit = |text: &str| text.bytes().any(|byte| byte.is_ascii_digit());
+    // Neither is written without a digit.
+    digit(a)
+        && digit(b)
+        && (same(quantity::canonical) || same(go_time::microseconds) || same(go_time::seconds))
+}
+
 fn parse() -> HashMap<&'static str, Struct> {
     let lines: HashMap<&'static str, &'static str> = include_str!("types.txt")
         .lines()

@@ -8,7 +8,7 @@ use crate::status::ApiError;
 /// Merges a patch into an object of a built-in kind.
 ///
 /// # Errors
-/// 400 for a directive the server does not know.
+/// 500 for a directive the server does not know, or an item without its key.
 pub(super) fn merge(object: &mut Value, patch: &Value, place: Place<'_>) -> Result<(), ApiError> {
     let Some(patch) = patch.as_object() else {
         *object = patch.clone();
@@ -25,7 +25,7 @@ pub(super) fn merge(object: &mut Value, patch: &Value, place: Place<'_>) -> Resu
             *object = json!({});
             return Ok(());
         }
-        Some(other) => return Err(unknown_directive(other)),
+        Some(other) => return Err(unknown_directive(other, &Value::Object(patch.clone()))),
     }
     if !object.is_object() {
         *object = json!({});
@@ -54,8 +54,12 @@ pub(super) fn merge(object: &mut Value, patch: &Value, place: Place<'_>) -> Resu
     Ok(())
 }
 
-fn unknown_directive(word: &str) -> ApiError {
-    ApiError::bad_request(format!("Unknown patch type: {word}"))
+/// The real server has no better name for such a patch than an error of its own.
+fn unknown_directive(word: &str, patch: &Value) -> ApiError {
+    ApiError::untyped(format!(
+        "unknown patch type: {word} in map: {}",
+        super::go_print(patch)
+    ))
 }
 
 /// `$retainKeys` names the only fields that may stay.
@@ -76,9 +80,9 @@ fn field(
             fields.remove(key);
         }
         Value::Object(map) => {
-            if map.get("$patch").is_some_and(|p| p == "delete") {
-                fields.remove(key);
-            } else {
+            // A map that is deleted stays, empty; one that is not there stays away.
+            let deleted = map.get("$patch").is_some_and(|p| p == "delete");
+            if !deleted || fields.contains_key(key) {
                 merge(fields.entry(key).or_insert_with(|| json!({})), value, place)?;
             }
         }
@@ -124,8 +128,9 @@ fn merge_list(list: &mut Vec<Value>, items: &[Value], place: Place<'_>) -> Resul
     };
     for item in items {
         let Some(id) = item.get(key) else {
-            return Err(ApiError::bad_request(format!(
-                "map: {item} does not contain declared merge key: {key}"
+            return Err(ApiError::untyped(format!(
+                "map: {} does not contain declared merge key: {key}",
+                super::go_print(item)
             )));
         };
         let found = list.iter().position(|own| own.get(key) == Some(id));
@@ -141,7 +146,7 @@ fn merge_list(list: &mut Vec<Value>, items: &[Value], place: Place<'_>) -> Resul
                 merge(&mut fresh, item, place.item())?;
                 list.push(fresh);
             }
-            (Some(other), _) => return Err(unknown_directive(other)),
+            (Some(other), _) => return Err(unknown_directive(other, item)),
         }
     }
     Ok(())

@@ -426,8 +426,8 @@ fn patches_that_cannot_be_read_or_applied_are_refused_as_recorded() {
         (
             PatchType::Strategic,
             r#"{"data":{"$patch":"burn"}}"#,
-            400,
-            "Unknown patch type: burn",
+            500,
+            "unknown patch type: burn in map: map[$patch:burn]",
         ),
     ] {
         let error = bench.with("me", |kind, _, ctx| {

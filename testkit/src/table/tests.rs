@@ -243,3 +243,19 @@ fn ages_are_printed_in_the_units_that_matter() {
         assert_eq!(span(seconds), text, "{seconds}");
     }
 }
+
+#[test]
+fn rows_of_pods_that_have_ended_say_so() {
+    let pod = |phase: &str| json!({"metadata": {"name": "p"}, "status": {"phase": phase}});
+    let conditions = |phase: &str| {
+        let table = render(&kind("", "pods"), &[pod(phase)], &options(), now());
+        table["rows"][0].get("conditions").cloned()
+    };
+    assert_eq!(
+        conditions("Failed"),
+        Some(
+            json!([{"type": "Completed", "status": "True", "reason": "Failed", "message": "The pod failed."}])
+        )
+    );
+    assert_eq!(conditions("Running"), None);
+}
