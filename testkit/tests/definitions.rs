@@ -118,7 +118,7 @@ async fn the_end_of_a_definition_ends_its_watches_after_the_deletes() {
     let mut text = String::new();
     while let Some(frame) = body.next().await {
         if let Ok(data) = frame.expect("no break").into_data() {
-            text.push_str(&String::from_utf8(data.to_vec()).expect("text"));
+            text.push_str(std::str::from_utf8(&data).expect("text"));
         }
     }
     let kinds: Vec<Value> = text

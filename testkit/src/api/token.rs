@@ -83,7 +83,7 @@ impl Continue {
         let json = LENIENT.decode(token).map_err(|error| {
             let at = match error {
                 DecodeError::InvalidByte(at, _) | DecodeError::InvalidLastSymbol(at, _) => at,
-                _ => token.find('=').unwrap_or(token.len().saturating_sub(1)),
+                _ => token.find('=').unwrap_or_else(|| token.len().saturating_sub(1)),
             };
             bad(format!("illegal base64 data at input byte {at}"))
         })?;

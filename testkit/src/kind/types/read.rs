@@ -10,7 +10,7 @@ type Problem = String;
 /// Where a value stands: as strict complaints spell it (`spec.containers[0].name`) and as type errors do
 /// (`PodSpec.spec.containers.name`).
 struct At<'a> {
-    up: Option<&'a At<'a>>,
+    up: Option<&'a Self>,
     step: Step<'a>,
 }
 
