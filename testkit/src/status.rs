@@ -1,7 +1,7 @@
 //! Errors as the API answers them: a `Status` document with the code, reason, message and details a real server sends.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 use serde::Serialize;
@@ -341,12 +341,9 @@ impl ApiError {
             format!("{kind}.{group}")
         };
         // The same complaint is made once in the message, though it may have several causes.
-        let mut lines: Vec<String> = Vec::new();
-        for line in causes.iter().map(Cause::line) {
-            if !lines.contains(&line) {
-                lines.push(line);
-            }
-        }
+        let mut seen = HashSet::new();
+        let lines = causes.iter().map(Cause::line);
+        let lines: Vec<String> = lines.filter(|line| seen.insert(line.clone())).collect();
         let text = match lines.as_slice() {
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),

@@ -1,5 +1,7 @@
 //! Whether a configuration for server-side apply fits its type, with the complaints of the real server's typed values.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::fields::{item_edge, show};
@@ -76,22 +78,19 @@ fn walk(value: &Value, place: Place<'_>, path: &str, found: &mut Vec<String>) {
         }
         (Expected::List, Value::Array(list)) => {
             let shape = place.list();
-            let mut seen = Vec::new();
+            let mut seen = HashSet::new();
             for (at, item) in list.iter().enumerate() {
                 let edge = match item_edge(place, &shape, item) {
                     Some(edge) => show(&edge),
                     None => format!("[{at}]"),
                 };
-                if shape != ListShape::Atomic {
-                    if seen.contains(&edge) {
-                        let why = format!("duplicate entries for key {edge}");
-                        found.push(if path.is_empty() {
-                            why
-                        } else {
-                            format!("{path}: {why}")
-                        });
-                    }
-                    seen.push(edge.clone());
+                if shape != ListShape::Atomic && !seen.insert(edge.clone()) {
+                    let why = format!("duplicate entries for key {edge}");
+                    found.push(if path.is_empty() {
+                        why
+                    } else {
+                        format!("{path}: {why}")
+                    });
                 }
                 walk(item, place.item(), &format!("{path}{edge}"), found);
             }

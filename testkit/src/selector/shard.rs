@@ -17,25 +17,32 @@ impl ShardSelector {
     /// # Errors
     /// 500 without a reason, as a 1.36 server answers.
     pub(crate) fn parse(text: &str) -> Result<Self, ApiError> {
-        let mut field: Option<&str> = None;
         let mut ranges = Vec::new();
+        let mut fields: Vec<&str> = Vec::new();
+        let mut shown = Vec::new();
         for term in text.split("||") {
-            let (of, start, end) = parse_term(term.trim()).map_err(|why| refused(&why))?;
-            if field.is_some_and(|known| known != of) {
-                return Err(refused("all shard ranges must use the same field"));
-            }
-            field = Some(of);
-            ranges.push((start, end));
+            let term = parse_term(term.trim()).map_err(|why| refused(&why))?;
+            fields.push(term.field);
+            ranges.push((term.start.1, term.end.1));
+            shown.push(format!(
+                "shardRange({}, '{}', '{}')",
+                term.field, term.start.0, term.end.0
+            ));
         }
-        let by_namespace = field == Some("object.metadata.namespace");
+        let first = fields.first().copied().unwrap_or_default();
+        if let Some(other) = fields.iter().find(|field| **field != first) {
+            return Err(refused(&format!(
+                "all shard ranges must use the same field, got {first:?} and {other:?}"
+            )));
+        }
         Ok(Self {
-            text: text.to_owned(),
-            by_namespace,
+            by_namespace: first == "object.metadata.namespace",
+            text: shown.join(" || "),
             ranges,
         })
     }
 
-    /// The selector as the client wrote it, which a list repeats in `metadata.shardInfo`.
+    /// The selector as the server writes it, which a list repeats in `metadata.shardInfo`.
     pub(crate) fn text(&self) -> &str {
         &self.text
     }
@@ -53,49 +60,90 @@ fn refused(why: &str) -> ApiError {
     ApiError::untyped(format!("invalid shard selector: {why}"))
 }
 
-fn parse_term(term: &str) -> Result<(&str, u128, u128), String> {
-    let inner = term
-        .strip_prefix("shardRange(")
-        .and_then(|rest| rest.strip_suffix(')'))
-        .ok_or_else(|| format!("expected shardRange(field, hexStart, hexEnd), got {term:?}"))?;
-    let parts: Vec<&str> = inner.split(',').map(str::trim).collect();
-    let [field, start, end] = parts.as_slice() else {
-        return Err(format!("shardRange takes 3 arguments, got {}", parts.len()));
-    };
-    if !matches!(*field, "object.metadata.uid" | "object.metadata.namespace") {
-        return Err(format!("unsupported field path {field:?}"));
-    }
-    let start = hex("hexStart", unquote(start)?)?;
-    let end = hex("hexEnd", unquote(end)?)?;
-    if start >= end {
-        return Err("hexStart must be less than hexEnd".to_owned());
-    }
-    Ok((field, start, end))
+/// One range: the field, and the ends as written and as numbers.
+struct Term<'a> {
+    field: &'a str,
+    start: (&'a str, u128),
+    end: (&'a str, u128),
 }
 
-fn unquote(text: &str) -> Result<&str, String> {
-    ['\'', '"']
+fn parse_term(term: &str) -> Result<Term<'_>, String> {
+    let (name, inner) = term
+        .strip_suffix(')')
+        .and_then(|rest| rest.split_once('('))
+        .ok_or_else(|| {
+            format!("unexpected expression {term:?}; expected shardRange() call or || operator")
+        })?;
+    if name.trim() != "shardRange" {
+        return Err(format!(
+            "unsupported function {:?}; only shardRange() and || are allowed",
+            name.trim()
+        ));
+    }
+    let parts: Vec<&str> = inner.split(',').map(str::trim).collect();
+    let [field, start, end] = parts.as_slice() else {
+        return Err(format!(
+            "shardRange() requires exactly 3 arguments, got {}",
+            parts.iter().filter(|part| !part.is_empty()).count()
+        ));
+    };
+    if !matches!(*field, "object.metadata.uid" | "object.metadata.namespace") {
+        return Err(format!(
+            "unsupported field path {field:?}; supported: object.metadata.uid, object.metadata.namespace"
+        ));
+    }
+    let (start, end) = (unquote("hexStart", start)?, unquote("hexEnd", end)?);
+    let (from, to) = (hex("hexStart", start)?, hex("hexEnd", end)?);
+    if from >= to {
+        return Err(format!("shard range start {start} must be less than end {end}"));
+    }
+    Ok(Term {
+        field,
+        start: (start, from),
+        end: (end, to),
+    })
+}
+
+fn unquote<'a>(name: &str, text: &'a str) -> Result<&'a str, String> {
+    let quoted = ['\'', '"']
         .iter()
-        .find_map(|quote| text.strip_prefix(*quote)?.strip_suffix(*quote))
-        .ok_or_else(|| format!("expected a quoted string, got {text:?}"))
+        .find_map(|quote| text.strip_prefix(*quote)?.strip_suffix(*quote));
+    quoted.ok_or_else(|| {
+        let number = text.parse::<i64>().is_ok();
+        if number {
+            format!("{name} must be a string literal, got int64")
+        } else {
+            format!("{name} must be a string literal (e.g. '0xff'), got {text}")
+        }
+    })
 }
 
 fn hex(name: &str, text: &str) -> Result<u128, String> {
-    if name == "hexEnd" && text == "0x10000000000000000" {
-        return Ok(1 << 64);
+    let Some(digits) = text.strip_prefix("0x") else {
+        return Err(format!("{name} must have '0x' prefix, got {text:?}"));
+    };
+    if digits.is_empty() {
+        return Err(format!("{name}: hex value is required after '0x'"));
     }
-    let digits = text
-        .strip_prefix("0x")
-        .filter(|d| d.chars().all(|c| c.is_ascii_hexdigit()));
-    match digits {
-        Some(digits) if digits.len() == 16 => {
-            u128::from_str_radix(digits, 16).map_err(|error| format!("{name}: {error}"))
-        }
-        Some(digits) if digits.len() < 16 => Err(format!(
-            "{name} must be a 0x-prefixed 16-digit hex value, got {text:?} (did you mean \"0x{digits:0>16}\"?)"
+    if digits.len() > 17 {
+        return Err(format!(
+            "{name}: hex value too long ({} chars, max 17): {digits:?}",
+            digits.len()
+        ));
+    }
+    if let Some(bad) = digits.chars().find(|c| !matches!(c, '0'..='9' | 'a'..='f')) {
+        return Err(format!(
+            "{name}: invalid hex character {:?} in {text:?}",
+            bad.to_string()
+        ));
+    }
+    match digits.len() {
+        17 if text != "0x10000000000000000" => Err(format!(
+            "{name}: 17-digit hex value must be '0x10000000000000000' (2^64), got {text:?}"
         )),
+        16 | 17 => u128::from_str_radix(digits, 16).map_err(|error| format!("{name}: {error}")),
         _ => Err(format!(
-            "{name} must be a 0x-prefixed 16-digit hex value, got {text:?}"
+            "{name} must be a 0x-prefixed 16-digit hex value, got {text:?} (did you mean \"0x{digits:0>16}\"?)"
         )),
     }
 }
@@ -145,15 +193,63 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused() {
-        for text in [
-            "",
-            "x",
-            "shardRange()",
-            "shardRange(object.spec.x, '0x0000000000000000', '0x8000000000000000')",
-            "shardRange(object.metadata.uid, 0x0000000000000000, '0x8000000000000000')",
-            "shardRange(object.metadata.uid, '0x8000000000000000', '0x0000000000000000')",
+    fn nonsense_is_refused_with_the_real_server_s_words() {
+        let range = |field: &str, start: &str, end: &str| format!("shardRange({field}, {start}, {end})");
+        let (uid, zero, half) = (
+            "object.metadata.uid",
+            "'0x0000000000000000'",
+            "'0x8000000000000000'",
+        );
+        for (text, why) in [
+            (
+                range("object.metadata.name", zero, half),
+                "unsupported field path \"object.metadata.name\"; supported: object.metadata.uid, object.metadata.namespace",
+            ),
+            (
+                format!("shardRange({uid}, {zero})"),
+                "shardRange() requires exactly 3 arguments, got 2",
+            ),
+            (
+                range(uid, half, zero),
+                "shard range start 0x8000000000000000 must be less than end 0x0000000000000000",
+            ),
+            (
+                range(uid, "'0'", half),
+                "hexStart must have '0x' prefix, got \"0\"",
+            ),
+            (
+                range(uid, "'0x'", half),
+                "hexStart: hex value is required after '0x'",
+            ),
+            (
+                range(uid, "0", half),
+                "hexStart must be a string literal, got int64",
+            ),
+            (
+                range(uid, zero, "'0x0g'"),
+                "hexEnd: invalid hex character \"g\" in \"0x0g\"",
+            ),
+            (
+                range(uid, zero, "'0x20000000000000000'"),
+                "hexEnd: 17-digit hex value must be '0x10000000000000000' (2^64), got \"0x20000000000000000\"",
+            ),
+            (
+                format!(
+                    "{} || {}",
+                    range(uid, zero, half),
+                    range("object.metadata.namespace", zero, half)
+                ),
+                "all shard ranges must use the same field, got \"object.metadata.uid\" and \"object.metadata.namespace\"",
+            ),
+            (
+                "other(object.metadata.uid)".to_owned(),
+                "unsupported function \"other\"; only shardRange() and || are allowed",
+            ),
         ] {
+            let error = ShardSelector::parse(&text).expect_err("refused");
+            assert_eq!(error.message(), format!("invalid shard selector: {why}"));
+        }
+        for text in ["", "x", "shardRange()"] {
             assert!(ShardSelector::parse(text).is_err(), "{text:?}");
         }
     }

@@ -1,5 +1,7 @@
 //! Request bodies: from bytes to an object of the right kind, with the real server's complaints.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::{FieldValidation, WriteContext};
@@ -426,14 +428,10 @@ fn validate_new_finalizers(object: &Value, current: &Value, causes: &mut Vec<Cau
     if deleting.is_none_or(Value::is_null) {
         return;
     }
-    let known = finalizers(current);
-    let mut new: Vec<String> = finalizers(object)
-        .into_iter()
-        .filter(|f| !known.contains(f))
-        .map(Value::to_string)
-        .collect();
-    new.sort();
-    new.dedup();
+    let words =
+        |object| -> BTreeSet<String> { finalizers(object).into_iter().map(Value::to_string).collect() };
+    let (known, wanted) = (words(current), words(object));
+    let new: Vec<&str> = wanted.difference(&known).map(String::as_str).collect();
     if !new.is_empty() {
         let why = format!(
             "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",

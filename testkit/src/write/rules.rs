@@ -1,5 +1,7 @@
 //! Rules of built-in kinds that clients meet, beyond those of metadata.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
 use super::name::label_errors;
@@ -164,7 +166,7 @@ fn finalizer_warnings(object: &Value, current: Option<&Value>) -> Vec<String> {
     new.sort();
     new.dedup();
     let plain = |name: &String| !name.contains('/') && !STANDARD.contains(&name.as_str());
-    let told = new.iter().filter(|name| plain(name)).map(|name| {
+    let told = new.into_iter().filter(|name| plain(name)).map(|name| {
         let path = if name.contains('.') { "including a path (/) " } else { "" };
         format!(
             "metadata.finalizers: {}: prefer a domain-qualified finalizer name {path}to avoid accidental conflicts with \
@@ -277,7 +279,7 @@ fn pod_rules(pod: &Value, at: &str, causes: &mut Vec<Cause>) {
     if containers.is_empty() {
         causes.push(Cause::required(format!("{at}.containers"), ""));
     }
-    let mut names: Vec<&str> = Vec::new();
+    let mut names: BTreeSet<&str> = BTreeSet::new();
     for (index, container) in containers.iter().enumerate() {
         let text = |field: &str| container.get(field).and_then(Value::as_str).unwrap_or_default();
         let name = text("name");
@@ -288,10 +290,9 @@ fn pod_rules(pod: &Value, at: &str, causes: &mut Vec<Cause>) {
             for why in label_errors(name) {
                 causes.push(Cause::invalid(format!("{path}.name"), &json!(name), &why));
             }
-            if names.contains(&name) {
+            if !names.insert(name) {
                 causes.push(Cause::duplicate(format!("{path}.name"), &json!(name)));
             }
-            names.push(name);
         }
         if text("image").is_empty() {
             causes.push(Cause::required(format!("{path}.image"), ""));
@@ -357,7 +358,7 @@ fn service(object: &Value, causes: &mut Vec<Cause>) {
     if ports.is_empty() && text("/spec/clusterIP") != "None" && kind != "ExternalName" {
         causes.push(Cause::required("spec.ports", ""));
     }
-    let mut names: Vec<&str> = Vec::new();
+    let mut names: BTreeSet<&str> = BTreeSet::new();
     for (at, port) in ports.iter().enumerate() {
         let path = format!("spec.ports[{at}]");
         let name = port.get("name").and_then(Value::as_str).unwrap_or_default();
@@ -367,10 +368,9 @@ fn service(object: &Value, causes: &mut Vec<Cause>) {
             for why in label_errors(name) {
                 causes.push(Cause::invalid(format!("{path}.name"), &json!(name), &why));
             }
-            if names.contains(&name) {
+            if !names.insert(name) {
                 causes.push(Cause::duplicate(format!("{path}.name"), &json!(name)));
             }
-            names.push(name);
         }
         let number = port.get("port").and_then(Value::as_i64).unwrap_or(0);
         port_number(number, format!("{path}.port"), causes);

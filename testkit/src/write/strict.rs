@@ -1,8 +1,9 @@
 //! Reading JSON with an eye on keys that stand twice, and on the order fields stand in.
 
+use std::collections::HashMap;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
 /// More complaints than this help nobody.
@@ -49,8 +50,12 @@ pub(crate) fn complaints(
         // What cannot be read again (a body in YAML) keeps the order it has.
         if walk(body, &mut notes).is_ok() {
             let order = notes.order.unwrap_or_default();
-            let last = |path: &str| order.iter().rposition(|other| other == path);
-            all.sort_by_key(|(path, _)| last(path));
+            let last: HashMap<&str, usize> = order
+                .iter()
+                .enumerate()
+                .map(|(at, path)| (path.as_str(), at))
+                .collect();
+            all.sort_by_key(|(path, _)| last.get(path.as_str()).copied());
         }
     }
     let mut sentences: Vec<String> = Vec::new();
@@ -139,10 +144,9 @@ impl<'de> Visitor<'de> for Seed<'_> {
             }
             notes.path.push_str(&key);
             if map.contains_key(&key) {
-                if notes.repeated.len() > COMPLAINTS_MAX * COMPLAINTS_MAX {
-                    return Err(A::Error::custom("too many fields stand twice"));
+                if notes.repeated.len() < COMPLAINTS_MAX {
+                    notes.repeated.push(notes.path.clone());
                 }
-                notes.repeated.push(notes.path.clone());
             }
             if let Some(order) = &mut notes.order {
                 order.push(notes.path.clone());
