@@ -257,6 +257,25 @@ impl Kind {
         self.is_core("Pod")
     }
 
+    /// Whether a delete is answered with the object's last state, where others tell that it is gone.
+    pub(crate) fn returns_deleted(&self) -> bool {
+        const CORE: [&str; 8] = [
+            "Namespace",
+            "PersistentVolume",
+            "PersistentVolumeClaim",
+            "Pod",
+            "PodTemplate",
+            "ResourceQuota",
+            "Service",
+            "ServiceAccount",
+        ];
+        match self.group.as_str() {
+            "" => CORE.contains(&self.kind.as_str()),
+            "storage.k8s.io" => !self.custom && self.kind != "CSIStorageCapacity",
+            _ => false,
+        }
+    }
+
     /// Whether this is the core kind of that name.
     pub(crate) fn is_core(&self, kind: &str) -> bool {
         self.group.is_empty() && self.kind == kind

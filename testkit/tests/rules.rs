@@ -329,3 +329,43 @@ async fn a_watch_s_version_rule_is_told_in_full() {
         );
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn some_kinds_are_deleted_with_their_last_state_others_with_a_word() {
+    let server = ApiServer::builder().build();
+    for (plural, object, answer) in [
+        (
+            "services",
+            json!({"metadata": {"name": "x"}, "spec": {"ports": [{"port": 80}]}}),
+            "Service",
+        ),
+        (
+            "serviceaccounts",
+            json!({"metadata": {"name": "x"}}),
+            "ServiceAccount",
+        ),
+        ("configmaps", json!({"metadata": {"name": "x"}}), "Status"),
+    ] {
+        let uri = format!("{DEFAULT}/{plural}");
+        assert_eq!(send(&server, "POST", &uri, object).await.0, 201);
+        let (status, body) = send(&server, "DELETE", &format!("{uri}/x"), json!({})).await;
+        assert_eq!((status, &body["kind"]), (200, &json!(answer)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deleted_collection_is_answered_as_it_was_before() {
+    let server = ApiServer::builder().build();
+    for name in ["a", "b", "c"] {
+        server
+            .create("configmaps", json!({"metadata": {"name": name}}))
+            .expect("created");
+    }
+    let before = server.revision();
+    let uri = format!("{DEFAULT}/configmaps");
+    let (_, listed) = send(&server, "GET", &format!("{uri}?limit=2"), json!({})).await;
+    let (status, deleted) = send(&server, "DELETE", &format!("{uri}?limit=2"), json!({})).await;
+    assert_eq!((status, &deleted), (200, &listed));
+    assert_eq!(deleted["metadata"]["resourceVersion"], before.to_string());
+    assert_eq!(server.count("configmaps"), 1);
+}

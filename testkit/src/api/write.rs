@@ -15,6 +15,7 @@ use super::{
     params::ListOptions,
     read::{encoder, pretty},
     route::ResourcePath,
+    token::Continue,
 };
 use crate::{
     body::Body,
@@ -317,7 +318,7 @@ pub(crate) fn delete(shared: &Shared, call: &Call, kind: &Arc<Kind>, path: &Reso
     }
     let (stored, removed) = delete_object(&mut state, kind, &key, &options, &mut ctx)?;
     drop(state);
-    if removed && !kind.is_pod() && !kind.is_core("Namespace") {
+    if removed && !kind.returns_deleted() {
         let body = status::deleted(kind, &stored.name, &stored.uid);
         let mut response = json_response(StatusCode::OK, Body::full(body));
         warnings.iter().for_each(|warning| warn(&mut response, warning));
@@ -391,16 +392,24 @@ pub(crate) fn delete_collection(
             |stored| filter.matches(stored),
         )
         .map_err(|_| ApiError::internal("the newest state is always there"))?;
-    let mut gone = Vec::with_capacity(page.items.len());
     for item in &page.items {
-        gone.push(delete_object(&mut state, kind, &item.key(), &options, &mut ctx)?.0);
+        delete_object(&mut state, kind, &item.key(), &options, &mut ctx)?;
     }
-    let version = state.storage.revision().to_string();
     drop(state);
+    // The answer is the list as it was before: what was deleted, or marked.
+    let next = page.next_after.as_ref().map(|after| {
+        let next = Continue {
+            version: Some(head),
+            after: after.clone(),
+        };
+        next.encode(path.namespace.as_deref())
+    });
     let body = encoder(shared, call, kind, form)?.list(
-        &gone,
+        &page.items,
         &ListMeta {
-            version: &version,
+            version: &head.to_string(),
+            token: next.as_deref().unwrap_or_default(),
+            remaining: (next.is_some() && !filter.selects()).then_some(page.remaining),
             ..ListMeta::default()
         },
     );
