@@ -143,10 +143,8 @@ impl<'de> Visitor<'de> for Seed<'_> {
                 notes.path.push('.');
             }
             notes.path.push_str(&key);
-            if map.contains_key(&key) {
-                if notes.repeated.len() < COMPLAINTS_MAX {
-                    notes.repeated.push(notes.path.clone());
-                }
+            if map.contains_key(&key) && notes.repeated.len() < COMPLAINTS_MAX {
+                notes.repeated.push(notes.path.clone());
             }
             if let Some(order) = &mut notes.order {
                 order.push(notes.path.clone());
