@@ -143,7 +143,7 @@ where
     }
     finish(&shared, &mut response);
     shared.requests.answered(sequence, response.status().as_u16());
-    Ok(response.map(|body| faults::damage(body, &damage)))
+    Ok(faults::damage(response, &damage))
 }
 
 /// Reads a body, up to the limit.

@@ -1,28 +1,25 @@
 //! The door with sockets: HTTP/1.1 on TCP.
 
+mod ending;
+
 use std::{
+    convert::Infallible,
     io,
     net::SocketAddr,
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-    task::{Context, Poll},
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
-use futures::TryStreamExt;
-use http_body_util::{BodyExt, StreamBody};
-use hyper::{server::conn::http1, service::service_fn};
+use http::{Request, Response};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::watch,
     task::{JoinHandle, JoinSet},
 };
 
+use self::ending::{End, Ending, Outgoing, Socket, reset};
 use crate::{api, state::Shared};
 
 /// A server that listens: [`ApiServer::listen`](crate::ApiServer::listen). Dropping it closes the port and every
@@ -83,7 +80,8 @@ impl Listener {
         kube_client::Client::try_from(config)
     }
 
-    /// Stops accepting, closes the connections and waits for that.
+    /// Stops accepting, ends open watches as a time-out does, lets other answers finish for up to a second, closes the
+    /// connections and waits for that.
     ///
     /// # Cancel safety
     /// Dropping the future drops the listener, which closes everything too.
@@ -113,9 +111,11 @@ async fn accept(shared: Arc<Shared>, socket: TcpListener, mut stopped: watch::Re
             _ = stopped.changed() => break,
             Some(_) = connections.join_next() => {}
             accepted = socket.accept() => match accepted {
-                Ok((stream, _)) if shared.faults.is_refusing() => reset(&stream),
+                Ok((stream, _)) if shared.faults.is_refusing() => {
+                    connections.spawn(reset(stream));
+                }
                 Ok((stream, _)) => {
-                    connections.spawn(serve(Arc::clone(&shared), stream));
+                    connections.spawn(serve(Arc::clone(&shared), stream, stopped.clone()));
                 }
                 // Out of file descriptors, most likely: give others a moment to close theirs.
                 Err(error) => {
@@ -125,99 +125,81 @@ async fn accept(shared: Arc<Shared>, socket: TcpListener, mut stopped: watch::Re
             }
         }
     }
-    connections.shutdown().await;
+    drop(socket);
+    let ended = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(GRACE, ended).await.is_err() {
+        connections.shutdown().await;
+    }
 }
 
-async fn serve(shared: Arc<Shared>, stream: TcpStream) {
+/// Answers that are under way when the server stops have this long to end by themselves.
+const GRACE: Duration = Duration::from_secs(1);
+
+async fn serve(shared: Arc<Shared>, stream: TcpStream, stopped: watch::Receiver<bool>) {
     // Small events must not wait for an acknowledgement; a failure only costs time.
     let _ = stream.set_nodelay(true);
-    let broken = Arc::new(AtomicBool::new(false));
     let replicas = shared.lock().storage.replicas();
     let replica = shared.next_replica.fetch_add(1, Relaxed) % replicas;
-    let io = TokioIo::new(Connection {
+    let ending = Ending::default();
+    let socket = Socket {
         stream,
-        broken: Arc::clone(&broken),
-    });
-    let service = service_fn(move |request| {
-        let (shared, broken) = (Arc::clone(&shared), Arc::clone(&broken));
-        async move {
-            let response = api::handle(shared, request, replica).await.inspect_err(|_| {
-                broken.store(true, Relaxed);
-            })?;
-            let known = response.body().known_len().is_some();
-            io::Result::Ok(response.map(|body| {
-                if known {
-                    return body.boxed_unsync();
-                }
-                let frames = body.into_data_stream().map_ok(hyper::body::Frame::data);
-                let frames = frames.inspect_err(move |error| {
-                    broken.store(error.kind() == io::ErrorKind::ConnectionReset, Relaxed);
-                });
-                StreamBody::new(frames).boxed_unsync()
-            }))
+        ending: ending.clone(),
+    };
+    let answers = Answers {
+        shared,
+        replica,
+        ending: ending.clone(),
+        stopped: stopped.clone(),
+    };
+    let mut connection = http1::Builder::new().timer(TokioTimer::new()).serve_connection(
+        TokioIo::new(socket),
+        service_fn(move |request| answers.clone().answer(request)),
+    );
+    let served = tokio::select! {
+        biased;
+        served = &mut connection => served,
+        () = told(stopped) => {
+            std::pin::Pin::new(&mut connection).graceful_shutdown();
+            (&mut connection).await
         }
-    });
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .serve_connection(io, service)
-        .await;
+    };
     if let Err(error) = served {
         tracing::debug!(%error, "a connection broke");
     }
+    if ending.noted() == Some(End::Reset) {
+        reset(connection.into_parts().io.into_inner().stream).await;
+    }
 }
 
-/// Makes closing the socket a reset.
-fn reset(stream: &TcpStream) {
-    // If the socket is gone already there is nothing to reset.
-    let _ = stream.set_zero_linger();
+/// Ready once the server is told to stop.
+async fn told(mut stopped: watch::Receiver<bool>) {
+    // An error means that the listener is gone, and so is the server.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
-/// A socket that closes with a reset if a fault asked for one.
-struct Connection {
-    stream: TcpStream,
-    broken: Arc<AtomicBool>,
+/// What answers the requests of one connection.
+#[derive(Clone)]
+struct Answers {
+    shared: Arc<Shared>,
+    replica: usize,
+    ending: Ending,
+    stopped: watch::Receiver<bool>,
 }
 
-impl Drop for Connection {
-    fn drop(&mut self) {
-        if self.broken.load(Relaxed) {
-            reset(&self.stream);
+impl Answers {
+    async fn answer(self, request: Request<Incoming>) -> Result<Response<Outgoing>, Infallible> {
+        let Self {
+            shared,
+            replica,
+            ending,
+            stopped,
+        } = self;
+        match api::handle(shared, request, replica).await {
+            Ok(response) => Ok(response.map(|body| Outgoing::new(body, ending, Box::pin(told(stopped))))),
+            Err(error) => {
+                ending.note(error.kind());
+                std::future::pending().await
+            }
         }
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 }

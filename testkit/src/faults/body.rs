@@ -4,25 +4,35 @@ use std::{collections::VecDeque, future, io};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
+use http::{HeaderMap, Response, header};
 use http_body_util::BodyExt;
 
 use super::Fault;
 use crate::body::Body;
 
-/// Wraps a body so that the byte-level faults among `faults` happen to it.
-pub(crate) fn damage(body: Body, faults: &[Fault]) -> Body {
-    let mut body = body;
-    for fault in faults {
-        body = match *fault {
+/// Wraps an answer's body so that the byte-level faults among `faults` happen to it.
+pub(crate) fn damage(response: Response<Body>, faults: &[Fault]) -> Response<Body> {
+    faults.iter().fold(response, |mut response, fault| {
+        if let Fault::EofAt { byte } = *fault {
+            shorten(response.headers_mut(), byte);
+        }
+        response.map(|body| match *fault {
             Fault::ResetAt { byte } => end_at(body, byte, End::Error(io::ErrorKind::ConnectionReset)),
             Fault::CutAt { byte } => end_at(body, byte, End::Error(io::ErrorKind::UnexpectedEof)),
             Fault::EofAt { byte } => end_at(body, byte, End::Clean),
             Fault::StallAt { byte } => end_at(body, byte, End::Never),
             Fault::Drip { bytes, every } => drip(body, bytes.max(1), every),
             _ => body,
-        };
+        })
+    })
+}
+
+/// A body that looks complete has the length that was announced.
+fn shorten(headers: &mut HeaderMap, byte: u64) {
+    if let Some(length) = headers.get_mut(header::CONTENT_LENGTH) {
+        let announced = length.to_str().ok().and_then(|text| text.parse().ok());
+        *length = announced.unwrap_or(byte).min(byte).into();
     }
-    body
 }
 
 #[derive(Clone, Copy)]

@@ -1,0 +1,5 @@
+//! What only a socket shows: which bytes arrive, and how a connection ends.
+
+mod bytes;
+mod raw;
+mod stop;
