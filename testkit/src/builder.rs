@@ -61,10 +61,10 @@ impl Builder {
         self
     }
 
-    /// How much history a kind keeps for watches: at most so many events, none older than `age`.
+    /// How much history a kind keeps for watches: at most so many events, none older than `age`; the newest stays.
     /// Default: `10_000` events of any age, so that quiet tests never lose their place by accident.
     pub fn history(mut self, events: usize, age: Duration) -> Self {
-        self.window = Window { events, age };
+        self.window = Window::new(events, age);
         self
     }
 

@@ -48,5 +48,11 @@ pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
+/// The moment this long after another. What lies beyond the clock's range is decades away instead: never, for a test.
+pub(crate) fn after(at: Instant, wait: Duration) -> Instant {
+    const DECADES: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+    at.checked_add(wait.min(DECADES)).unwrap_or(at)
+}
+
 /// The calendar of servers that were given none: fixed, so that runs can be compared byte by byte.
 pub(crate) const EPOCH_SECONDS: i64 = 1_767_225_600; // 2026-01-01T00:00:00Z

@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::Ordering::{Relaxed, SeqCst},
     },
+    time::Duration,
 };
 
 use http_body_util::BodyExt;
@@ -27,7 +28,7 @@ use crate::{
     service::ApiService,
     state::{Shared, State},
     status::ApiError,
-    storage::{Key, Snapshot, key_of},
+    storage::{Key, Snapshot, Window, key_of},
     watches::Watches,
     write::{self, DeleteOptions, FieldValidation, Target, WriteContext},
 };
@@ -350,6 +351,12 @@ impl ApiServer {
         let revision = state.storage.next_revision(clock::now());
         state.wake_all();
         revision
+    }
+
+    /// Sets how much history a kind keeps from now on, as [`Builder::history`] does.
+    pub fn history(&self, events: usize, age: Duration) {
+        let mut state = self.shared.lock();
+        state.storage.set_window(Window::new(events, age), clock::now());
     }
 
     /// Forgets history at or below a revision: older watches, exact lists and continue tokens get 410.

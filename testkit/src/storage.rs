@@ -21,6 +21,8 @@ use std::{
 use serde_json::Value;
 use tokio::time::Instant;
 
+use crate::clock;
+
 pub(crate) use self::{
     history::{Event, Log, Window},
     object::{EventType, Key, Opening, Stored},
@@ -205,7 +207,7 @@ impl Storage {
         if let Some(longest) = longest.max() {
             self.commits.push_back((now, self.revision));
             // One commit older than the delay stays: it is the newest a replica may show.
-            while self.commits.len() > 1 && self.commits[1].0 + longest <= now {
+            while self.commits.len() > 1 && now.saturating_duration_since(self.commits[1].0) >= longest {
                 self.commits.pop_front();
             }
         }
@@ -228,6 +230,32 @@ impl Storage {
             .max(self.compacted)
     }
 
+    /// The newest event of a kind that no watch can get any more.
+    pub(crate) fn lost(&self, kind: &str) -> u64 {
+        self.kinds.get(kind).map_or(0, |kind| kind.log.lost())
+    }
+
+    pub(crate) fn window(&self) -> Window {
+        self.window
+    }
+
+    /// Sets how much history each kind keeps.
+    pub(crate) fn set_window(&mut self, window: Window, now: Instant) {
+        self.window = window;
+        let pin = self.pinned();
+        for kind in self.kinds.values_mut() {
+            kind.log.trim(window, pin, now);
+        }
+    }
+
+    /// Lets events of a kind go that have grown old since its last write.
+    pub(crate) fn expire(&mut self, kind: &str, now: Instant) {
+        let (window, pin) = (self.window, self.pinned());
+        if let Some(kind) = self.kinds.get_mut(kind) {
+            kind.log.trim(window, pin, now);
+        }
+    }
+
     /// The newest revision a replica shows. Also when it will show more, if that is a matter of time.
     pub(crate) fn visible(&self, replica: usize, now: Instant) -> (u64, Option<Instant>) {
         match self.replicas.get(replica).copied().unwrap_or_default() {
@@ -235,9 +263,12 @@ impl Storage {
             Lag::Frozen(at) => (at.min(self.revision), None),
             Lag::Behind(by) => (self.revision.saturating_sub(by).max(1), None),
             Lag::Delay(delay) => {
-                let hidden = self.commits.iter().find(|(at, _)| *at + delay > now);
+                let hidden = self
+                    .commits
+                    .iter()
+                    .find(|(at, _)| now.saturating_duration_since(*at) < delay);
                 match hidden {
-                    Some((at, revision)) => (revision - 1, Some(*at + delay)),
+                    Some((at, revision)) => (revision - 1, Some(clock::after(*at, delay))),
                     None => (self.revision, None),
                 }
             }

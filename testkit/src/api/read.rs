@@ -166,12 +166,14 @@ impl Scope<'_> {
     fn page(
         &self,
         state: &State,
+        replica: usize,
         version: u64,
         after: Option<&Key>,
         limit: Option<usize>,
     ) -> Result<Page, ApiError> {
         let storage = &state.storage;
-        if version < storage.compacted() {
+        // What a replica shows is its own, whatever is compacted.
+        if version < storage.compacted() && version != storage.visible(replica, clock::now()).0 {
             return Err(ApiError::expired(
                 "The resourceVersion for the provided list is too old.",
             ));
@@ -203,10 +205,11 @@ impl Scope<'_> {
         });
         let limit = self.options.limit;
         let (page, version) = {
-            let state = shared.lock();
+            let mut state = shared.lock();
+            state.storage.expire(&self.kind.storage, clock::now());
             let version = stale.or(version).unwrap_or_else(|| state.storage.revision());
             let after = token.map(|token| &token.after);
-            let page = self.page(&state, version, after, limit);
+            let page = self.page(&state, call.entry.replica, version, after, limit);
             let page = page.map_err(|error| match token {
                 Some(token) if error.code() == 410 => self.expired_token(token),
                 _ => error,
@@ -306,9 +309,12 @@ pub(crate) async fn watch(
     let gzip = shared.config.watch_gzip && accepts_gzip(&call.headers);
     let encoder = encoder(shared, &call, kind, form)?;
     let mut state = shared.lock();
+    state.storage.expire(&id, clock::now());
+    let (shown, _) = state.storage.visible(call.entry.replica, clock::now());
     let start = match start {
         Begin::Now(start) => start,
-        Begin::After(version) if version < state.storage.window_start(&id) => {
+        // Whoever is as far as a replica that lags behind misses nothing there.
+        Begin::After(version) if version < state.storage.window_start(&id) && version < shown => {
             let oldest = state.storage.window_start(&id);
             Start::Failed(ApiError::expired(format!(
                 "too old resource version: {version} ({oldest})"
@@ -316,7 +322,7 @@ pub(crate) async fn watch(
         }
         Begin::After(version) => Start::After(version),
         Begin::Initial { mark_end } => {
-            let version = state.storage.visible(call.entry.replica, clock::now()).0;
+            let version = shown;
             let page = state
                 .storage
                 .page(&id, version, filter.namespace(), None, None, |stored| {
@@ -396,7 +402,7 @@ const HEAD: usize = usize::MAX;
 /// # Errors
 /// 504 when it doesn't come.
 async fn wait_for(shared: &Arc<Shared>, version: u64, replica: usize) -> Result<(), ApiError> {
-    let deadline = clock::now() + shared.config.version_wait;
+    let deadline = clock::after(clock::now(), shared.config.version_wait);
     loop {
         let (visible, now) = {
             let now = clock::now();

@@ -122,7 +122,7 @@ pub(crate) fn open(shared: &Arc<Shared>, state: &mut State, plan: Plan) -> Body 
         .faults
         .iter()
         .any(|fault| matches!(fault, Fault::NoInitialEventsEnd));
-    let deadline = now + plan.timeout;
+    let deadline = clock::after(now, plan.timeout);
     let last_bookmark = deadline.checked_sub(BEFORE_DEADLINE).unwrap_or(now).max(now);
     let mut stream = Stream {
         watcher: shared
@@ -141,7 +141,7 @@ pub(crate) fn open(shared: &Arc<Shared>, state: &mut State, plan: Plan) -> Body 
         pending,
         held: VecDeque::new(),
         bookmarks: plan.bookmarks && !silent,
-        next_bookmark: (now + shared.config.bookmark_every).min(last_bookmark),
+        next_bookmark: clock::after(now, shared.config.bookmark_every).min(last_bookmark),
         last_bookmark,
         deadline,
         end,
@@ -242,7 +242,7 @@ impl Stream {
             // Writes to other kinds wake nobody here, but a bookmark tells of them.
             self.collect();
             self.send_bookmark(&self.cursor.to_string(), false);
-            let next = now + self.shared.config.bookmark_every;
+            let next = clock::after(now, self.shared.config.bookmark_every);
             self.next_bookmark = if now < self.last_bookmark {
                 next.min(self.last_bookmark)
             } else {
@@ -321,12 +321,7 @@ impl Stream {
     fn is_too_slow(&self, state: &State) -> bool {
         let storage = &state.storage;
         let seen = self.cursor.max(self.live_from);
-        let fell_out = self.cursor < storage.window_start(&self.id)
-            && storage
-                .events_after(&self.id, 0)
-                .next()
-                .is_none_or(|oldest| oldest.version > self.cursor + 1)
-            && storage.window_start(&self.id) > self.live_from;
+        let fell_out = self.cursor < storage.lost(&self.id);
         let limit = self.shared.config.watch_queue;
         fell_out || (limit < usize::MAX && storage.events_after(&self.id, seen).nth(limit).is_some())
     }

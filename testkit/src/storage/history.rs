@@ -17,6 +17,16 @@ pub(crate) struct Window {
     pub(crate) age: Duration,
 }
 
+impl Window {
+    /// The newest event of a kind is always kept: without it no watch would ever get one.
+    pub(crate) fn new(events: usize, age: Duration) -> Self {
+        Self {
+            events: events.max(1),
+            age,
+        }
+    }
+}
+
 impl Default for Window {
     fn default() -> Self {
         Self {
@@ -74,11 +84,17 @@ pub(crate) struct Log {
     start: u64,
     /// States from this version on can be rebuilt; below `start` only for replicas that are still there.
     floor: u64,
+    /// The newest event that was let go: who had not got there yet has missed it.
+    lost: u64,
 }
 
 impl Log {
     pub(crate) fn start(&self) -> u64 {
         self.start
+    }
+
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost
     }
 
     pub(crate) fn reaches(&self, version: u64) -> bool {
@@ -115,6 +131,9 @@ impl Log {
 
     /// Empties the log: history begins anew after `version`.
     pub(crate) fn clear(&mut self, version: u64) {
+        let before = self.events.iter().rev().map(|event| event.version);
+        let newest = before.chain([self.lost]).find(|event| *event <= version);
+        self.lost = newest.unwrap_or_default();
         self.events.clear();
         self.start = version;
         self.floor = version;
@@ -123,7 +142,7 @@ impl Log {
     fn release(&mut self, pin: u64) {
         let to = self.start.min(pin);
         while self.events.front().is_some_and(|event| event.version <= to) {
-            self.events.pop_front();
+            self.lost = self.events.pop_front().map_or(self.lost, |event| event.version);
         }
         self.floor = self.floor.max(to);
     }
