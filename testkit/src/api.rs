@@ -116,7 +116,12 @@ where
     }
     let damage = faults.clone();
     let asked = query.clone();
-    let answer = match read_body(body, shared.config.body_limit).await? {
+    let limit = if is_sim && shared.config.sim {
+        LARGEST_LOAD
+    } else {
+        shared.config.body_limit
+    };
+    let answer = match read_body(body, limit).await? {
         Err(too_large) => Err(too_large),
         Ok(body) => {
             let call = Call {
@@ -146,6 +151,9 @@ where
     Ok(faults::damage(response, &damage))
 }
 
+/// Bulk loads may be larger than what a cluster takes at once.
+const LARGEST_LOAD: usize = 64 << 20;
+
 /// Reads a body, up to the limit.
 async fn read_body<B>(body: B, limit: usize) -> io::Result<Result<Bytes, ApiError>>
 where
@@ -172,7 +180,7 @@ async fn answer(shared: &Arc<Shared>, call: Call, route: Route) -> Answer {
     }
     let resource = match route {
         Route::Resource(resource) => resource,
-        Route::Sim(path) => return sim::answer(shared, &call, &path),
+        Route::Sim(path) => return sim::answer(shared, &call, &path).await,
         other => return system::answer(shared, &call, &other),
     };
     // A fault that replaces the whole answer spares the server the work, and the object the write.

@@ -3,6 +3,7 @@
 mod body;
 mod matcher;
 mod op;
+mod posted;
 
 use std::{
     collections::BTreeMap,
@@ -15,6 +16,7 @@ use std::{
 
 pub(crate) use self::body::damage;
 pub use self::{matcher::On, op::Fault};
+pub(crate) use self::{matcher::is_resource, op::LONGEST_LINE};
 use crate::{requests::Request, server::ApiServer, status::ApiError};
 
 /// A rule in force: a fault, when it strikes and how often it did.
@@ -131,6 +133,16 @@ impl Faults {
             id,
             hits,
         }
+    }
+
+    /// Puts a fault in force that is written as JSON, as `/_sim/faults` and the command line take it:
+    /// `{"on":{"verb":"list","resource":"pods","times":1},"fault":"status","code":429}`.
+    ///
+    /// # Errors
+    /// 400 for anything else: unknown names and fields, and values that no answer can carry.
+    pub fn inject_json(&self, json: impl AsRef<[u8]>) -> Result<Injected, ApiError> {
+        let (on, fault) = posted::parse(json.as_ref())?;
+        Ok(self.inject(on, fault))
     }
 
     /// Takes every fault out of force. The counts stay.

@@ -21,6 +21,7 @@ mod schema;
 mod selector;
 mod server;
 mod service;
+pub mod sim;
 mod state;
 mod status;
 mod storage;

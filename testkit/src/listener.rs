@@ -5,7 +5,7 @@ mod ending;
 use std::{
     convert::Infallible,
     io,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
@@ -54,9 +54,17 @@ impl Listener {
         self.address
     }
 
-    /// Where clients find it, as `http://127.0.0.1:8001`.
+    /// Where clients on this machine find it, as `http://127.0.0.1:8001`.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let mut address = self.address;
+        if address.ip().is_unspecified() {
+            // An address to listen on, not one to call.
+            address.set_ip(match address.ip() {
+                IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+                IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+            });
+        }
+        format!("http://{address}")
     }
 
     /// A kubeconfig for this server, as YAML.

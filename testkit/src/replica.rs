@@ -33,13 +33,17 @@ impl Replica {
         ApiService::new(Arc::clone(&self.shared), self.index)
     }
 
-    /// Stops at what it shows now. Returns that revision.
+    /// Stops at what it shows now. Returns that revision. History is kept from there on, so that it can still be shown.
     pub fn freeze(&self) -> u64 {
+        self.shared.faults.count("replica.freeze");
         self.shared.lock().storage.freeze(self.index, clock::now())
     }
 
     /// Sets how far behind it is.
     pub fn lag(&self, lag: Lag) {
+        if lag != Lag::None {
+            self.shared.faults.count("replica.lag");
+        }
         let mut state = self.shared.lock();
         state.storage.set_lag(self.index, lag);
         state.wake_all();

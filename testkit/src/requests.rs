@@ -9,7 +9,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::api::params::Query;
+use crate::{api::params::Query, faults::is_resource};
 
 /// What a request does, in the words of Kubernetes' own access rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -155,7 +155,7 @@ impl Requests {
 
     /// How many requests had this verb, for a resource by its plural name.
     pub fn verb(&self, verb: Verb, resource: &str) -> usize {
-        self.count(|request| request.verb == verb && request.resource == resource)
+        self.count(|request| request.verb == verb && is_resource(resource, request))
     }
 
     /// How many lists of a resource, pages counted singly.
@@ -171,7 +171,7 @@ impl Requests {
     /// How many requests changed objects of a resource, or tried to.
     pub fn writes(&self, resource: &str) -> usize {
         self.count(|request| {
-            request.resource == resource
+            is_resource(resource, request)
                 && !matches!(request.verb, Verb::Get | Verb::List | Verb::Watch | Verb::Other)
         })
     }

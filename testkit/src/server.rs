@@ -81,6 +81,13 @@ impl ApiServer {
         }
     }
 
+    /// Another handle on the server.
+    pub(crate) fn of(shared: &Arc<Shared>) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+        }
+    }
+
     /// The server as a tower service.
     pub fn service(&self) -> ApiService {
         ApiService::new(Arc::clone(&self.shared), 0)
@@ -161,7 +168,8 @@ impl ApiServer {
         Watches::new(Arc::clone(&self.shared))
     }
 
-    /// One of the replicas that answer reads, counted from 0.
+    /// One of the replicas that answer reads, counted from 0. One that is not there shows the newest state, and
+    /// can't lag.
     pub fn replica(&self, index: usize) -> Replica {
         Replica::new(Arc::clone(&self.shared), index)
     }
@@ -361,11 +369,13 @@ impl ApiServer {
 
     /// Forgets history at or below a revision: older watches, exact lists and continue tokens get 410.
     pub fn compact_to(&self, revision: u64) {
+        self.shared.faults.count("compact");
         self.shared.lock().storage.compact_to(revision);
     }
 
     /// Forgets all history.
     pub fn compact(&self) {
+        self.shared.faults.count("compact");
         let mut state = self.shared.lock();
         let head = state.storage.revision();
         state.storage.compact_to(head);
@@ -379,6 +389,7 @@ impl ApiServer {
     /// Goes back to a snapshot as a restore from backup does: revisions go back too, history is empty, and open
     /// watches end.
     pub fn restore(&self, snapshot: &Snapshot) {
+        self.shared.faults.count("restore");
         let mut state = self.shared.lock();
         state.restore(snapshot, true);
         state.wake_all();
@@ -406,7 +417,7 @@ impl ApiServer {
         }
     }
 
-    fn is_settled(&self) -> bool {
+    pub(crate) fn is_settled(&self) -> bool {
         let watchers = self.shared.watchers.all();
         let state = self.shared.lock();
         watchers.iter().all(|watcher| {

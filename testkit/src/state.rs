@@ -53,7 +53,11 @@ pub(crate) struct Shared {
     pub(crate) panics: AtomicU64,
     pub(crate) next_replica: AtomicUsize,
     state: Mutex<State>,
+    snapshots: Mutex<Snapshots>,
 }
+
+/// Snapshots held for clients of `/_sim/`, which can't hold them themselves.
+pub(crate) type Snapshots = BTreeMap<u64, Snapshot>;
 
 /// What changes, under one lock that is never held across an await.
 #[derive(Debug)]
@@ -78,6 +82,7 @@ impl Shared {
             watchers: Watchers::default(),
             panics: AtomicU64::new(0),
             next_replica: AtomicUsize::new(0),
+            snapshots: Mutex::default(),
             state: Mutex::new(State {
                 background,
                 clock,
@@ -92,6 +97,10 @@ impl Shared {
     /// A panic in a handler is reported as a 500; the state it left is whole, since writes commit in one step.
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn snapshots(&self) -> MutexGuard<'_, Snapshots> {
+        self.snapshots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -279,6 +279,10 @@ impl Storage {
         self.replicas.len()
     }
 
+    pub(crate) fn lags(&self) -> &[Lag] {
+        &self.replicas
+    }
+
     pub(crate) fn set_lag(&mut self, replica: usize, lag: Lag) {
         if let Some(slot) = self.replicas.get_mut(replica) {
             *slot = lag;

@@ -9,6 +9,7 @@ use crate::{
         encode::error_line,
         watchers::{Command, Watcher},
     },
+    faults::is_resource,
     requests::Request,
     state::Shared,
     status::ApiError,
@@ -21,6 +22,7 @@ use crate::{
 pub struct Watches {
     shared: Arc<Shared>,
     resource: Option<String>,
+    sequence: Option<u64>,
 }
 
 impl Watches {
@@ -28,13 +30,21 @@ impl Watches {
         Self {
             shared,
             resource: None,
+            sequence: None,
         }
     }
 
-    /// Narrows to the watches of a resource, by its plural name.
+    /// Narrows to the watches of a resource, by its plural name, with or without its group.
     #[must_use]
     pub fn of(mut self, resource: impl Into<String>) -> Self {
         self.resource = Some(resource.into());
+        self
+    }
+
+    /// Narrows to the watch that one request opened, by [`Request::sequence`].
+    #[must_use]
+    pub fn opened_by(mut self, sequence: u64) -> Self {
+        self.sequence = Some(sequence);
         self
     }
 
@@ -105,12 +115,15 @@ impl Watches {
         self.fail(&ApiError::expired("too old resource version"))
     }
 
-    fn open(&self) -> Vec<Arc<Watcher>> {
+    pub(crate) fn open(&self) -> Vec<Arc<Watcher>> {
         let all = self.shared.watchers.all().into_iter();
         let wanted = |watcher: &Arc<Watcher>| {
             self.resource
                 .as_deref()
-                .is_none_or(|resource| watcher.request.resource == resource)
+                .is_none_or(|resource| is_resource(resource, &watcher.request))
+                && self
+                    .sequence
+                    .is_none_or(|sequence| watcher.request.sequence == sequence)
         };
         all.filter(wanted).collect()
     }

@@ -6,7 +6,11 @@ use bytes::{Bytes, BytesMut};
 use serde_json::{Value, json};
 
 use super::encode::error_line;
-use crate::{faults::Fault, status::ApiError, storage::Stored};
+use crate::{
+    faults::{Fault, LONGEST_LINE},
+    status::ApiError,
+    storage::Stored,
+};
 
 /// What becomes of an event's line.
 #[derive(Debug)]
@@ -38,7 +42,7 @@ pub(crate) fn event(line: VecDeque<Bytes>, faults: &[Fault], stored: &Stored) ->
             Fault::UnknownType => edit(&mut line, |event| event["type"] = json!("REPLACED")),
             Fault::OversizeLine { bytes } => {
                 // Spaces before the last brace are legal JSON of any length.
-                let missing = bytes.saturating_sub(line.len());
+                let missing = (*bytes).min(LONGEST_LINE).saturating_sub(line.len());
                 line.truncate(line.len().saturating_sub(2));
                 line.resize(line.len() + missing, b' ');
                 line.extend_from_slice(b"}\n");

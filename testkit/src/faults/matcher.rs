@@ -23,7 +23,7 @@ pub struct On {
     /// The verb. Default: any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verb: Option<Verb>,
-    /// The plural name, as `pods` or `deployments`. Default: any.
+    /// The plural name, as `pods`, `deployments` or `deployments.apps`. Default: any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resource: Option<String>,
     /// The namespace. Default: any, and none.
@@ -134,10 +134,19 @@ impl On {
             && self
                 .resource
                 .as_deref()
-                .is_none_or(|wanted| wanted == request.resource)
+                .is_none_or(|wanted| is_resource(wanted, request))
             && self
                 .path_contains
                 .as_deref()
                 .is_none_or(|text| request.uri.contains(text))
+    }
+}
+
+/// Whether a request is about a resource, named by its plural, with or without its group.
+pub(crate) fn is_resource(wanted: &str, request: &Request) -> bool {
+    match wanted.strip_prefix(request.resource.as_str()) {
+        Some("") => true,
+        Some(rest) => !request.group.is_empty() && rest.strip_prefix('.') == Some(request.group.as_str()),
+        None => false,
     }
 }

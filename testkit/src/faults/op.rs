@@ -136,7 +136,7 @@ pub enum Fault {
     UnknownType,
     /// Blows an event's line up to at least this size, with spaces between its tokens.
     OversizeLine {
-        /// Bytes of the line.
+        /// Bytes of the line, up to 256 MiB.
         bytes: usize,
     },
     /// Writes another version into an event's object.
@@ -280,6 +280,9 @@ impl Fault {
         )
     }
 }
+
+/// Longer lines would say nothing more about a client, and much about the memory of this machine.
+pub(crate) const LONGEST_LINE: usize = 256 << 20;
 
 mod millis {
     use std::time::Duration;

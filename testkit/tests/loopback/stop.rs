@@ -19,7 +19,7 @@ async fn open_watches_end_whole_and_unanswered_requests_are_dropped() {
     assert_eq!(idle.receive().await.expect("an answer").status, 200);
     let mut watching = Client::connect(address).await.expect("a connection");
     watching.ask("GET", WATCH).await;
-    while server.watches().len() < 1 || server.requests().lists("pods") < 1 {
+    while server.watches().is_empty() || server.requests().lists("pods") < 1 {
         tokio::task::yield_now().await;
     }
     let (watched, ()) = tokio::join!(watching.receive(), listener.shutdown());
