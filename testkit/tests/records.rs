@@ -1,4 +1,4 @@
-//! Recording and replay, snapshots, fixtures, compressed answers, size limits, the request log, and the program.
+//! Recording and replay, snapshots, fixtures, compressed answers, size limits, and the request log.
 
 use std::{io::Read, time::Duration};
 
@@ -331,88 +331,4 @@ async fn settled_waits_for_every_watcher() {
     assert!(matches!(events.try_next().await, Ok(Some(WatchEvent::Added(_)))));
     let read_on = tokio::time::timeout(Duration::from_secs(1), events.try_next());
     let (_, ()) = tokio::join!(read_on, server.settled());
-}
-
-#[cfg(unix)]
-#[test]
-fn the_program_serves_until_it_is_told_to_stop() {
-    use std::{
-        io::{BufRead, BufReader},
-        process::{Command, Stdio},
-    };
-    let kubeconfig = std::env::temp_dir().join(format!("testkit-serve-{}.kubeconfig", std::process::id()));
-    let serve = |arguments: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_informer-testkit"));
-        command
-            .arg("serve")
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        command.spawn().expect("started")
-    };
-    let shown = kubeconfig.to_str().expect("a path");
-    let fault = r#"{"on":{"verb":"list","resource":"nodes"},"fault":"status","code":503}"#;
-    let listen = [
-        "--listen",
-        "127.0.0.1:0",
-        "--pods",
-        "7",
-        "--churn",
-        "100",
-        "--sim",
-        "--kubeconfig",
-        shown,
-    ];
-    let mut program = serve(&[listen.as_slice(), &["--fault", fault]].concat());
-    let mut lines = BufReader::new(program.stdout.take().expect("output")).lines();
-    let ready = lines.next().expect("a line").expect("text");
-    assert!(ready.starts_with("ready: http://127.0.0.1:"), "{ready}");
-    let address = ready
-        .trim_start_matches("ready: http://")
-        .split_whitespace()
-        .next()
-        .expect("an address");
-    assert!(
-        std::fs::read_to_string(&kubeconfig)
-            .expect("a kubeconfig")
-            .contains(address)
-    );
-    let get = |path: &str| {
-        let mut stream = std::net::TcpStream::connect(address).expect("a connection");
-        let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
-        std::io::Write::write_all(&mut stream, request.as_bytes()).expect("sent");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("an answer");
-        answer
-    };
-    assert!(get("/api/v1/pods?limit=1").starts_with("HTTP/1.1 200"));
-    assert!(get("/api/v1/nodes").starts_with("HTTP/1.1 503"));
-    assert!(get("/_sim/state").contains("revision"));
-    let id = program.id().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-TERM", &id])
-            .status()
-            .expect("kill")
-            .success()
-    );
-    assert!(program.wait().expect("its end").success());
-    assert!(
-        lines
-            .next()
-            .expect("a last line")
-            .expect("text")
-            .starts_with("stopped: ")
-    );
-    std::fs::remove_file(&kubeconfig).expect("removed");
-
-    let refused = serve(&["--listen", "0.0.0.0:0"])
-        .wait_with_output()
-        .expect("its end");
-    assert!(!refused.status.success());
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("--allow-remote"));
-    let bad = serve(&["--listen", "127.0.0.1:0", "--fault", "{}"])
-        .wait_with_output()
-        .expect("its end");
-    assert!(!bad.status.success());
 }
