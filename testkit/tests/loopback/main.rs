@@ -1,5 +1,6 @@
 //! What only a socket shows: which bytes arrive, and how a connection ends.
 
 mod bytes;
+mod faults;
 mod raw;
 mod stop;

@@ -71,12 +71,17 @@ impl Client {
 
     /// Reads one answer to its end, whichever it is. `None`: the connection ended without one.
     pub(super) async fn receive(&mut self) -> Option<Received> {
-        tokio::time::timeout(PATIENCE, self.read_answer())
+        self.receive_up_to(usize::MAX).await
+    }
+
+    /// As [`receive`](Self::receive), but stops once so much of the body is there.
+    pub(super) async fn receive_up_to(&mut self, length: usize) -> Option<Received> {
+        tokio::time::timeout(PATIENCE, self.read_answer(length))
             .await
             .expect("an answer in time")
     }
 
-    async fn read_answer(&mut self) -> Option<Received> {
+    async fn read_answer(&mut self, enough: usize) -> Option<Received> {
         let head = loop {
             if let Some(at) = self.buffer.windows(4).position(|four| four == b"\r\n\r\n") {
                 let rest = self.buffer.split_off(at + 4);
@@ -87,66 +92,63 @@ impl Client {
                 return None;
             }
         };
-        let status = head
-            .split(' ')
-            .nth(1)
-            .and_then(|code| code.parse().ok())
-            .expect("a status");
+        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
         let mut received = Received {
-            status,
+            status: status.expect("a status"),
             head,
             body: Vec::new(),
             end: End::Whole,
         };
-        match received.header("content-length").map(str::parse::<usize>) {
-            Some(length) => self.read_length(length.expect("a length"), &mut received).await,
-            None if received.header("transfer-encoding") == Some("chunked") => {
-                self.read_chunks(&mut received).await;
-            }
-            None => {}
-        }
-        Some(received)
-    }
-
-    async fn read_length(&mut self, length: usize, received: &mut Received) {
-        while self.buffer.len() < length {
-            if let Some(end) = self.more().await {
-                received.end = end;
-                received.body = std::mem::take(&mut self.buffer);
-                return;
-            }
-        }
-        let rest = self.buffer.split_off(length);
-        received.body = std::mem::replace(&mut self.buffer, rest);
-    }
-
-    async fn read_chunks(&mut self, received: &mut Received) {
         loop {
-            let line = self.buffer.windows(2).position(|two| two == b"\r\n");
-            let size = line.and_then(|at| {
-                let text = std::str::from_utf8(&self.buffer[..at]).expect("a chunk's size");
-                Some((at + 2, usize::from_str_radix(text, 16).ok()?))
-            });
-            if let Some((from, size)) = size
-                && self.buffer.len() >= from + size + 2
-            {
-                received.body.extend_from_slice(&self.buffer[from..from + size]);
-                self.buffer.drain(..from + size + 2);
-                if size == 0 {
-                    return;
-                }
-                continue;
+            let (body, whole) = self.parse(&received);
+            if whole.is_some() || body.len() >= enough {
+                received.body = body;
+                self.buffer.drain(..whole.unwrap_or_default());
+                return Some(received);
             }
             if let Some(end) = self.more().await {
-                // A chunk that is not whole has still arrived as far as it has.
-                if let Some((from, size)) = size {
-                    let to = self.buffer.len().min(from + size);
-                    received.body.extend_from_slice(&self.buffer[from.min(to)..to]);
-                }
+                received.body = body;
                 received.end = end;
-                return;
+                return Some(received);
             }
         }
+    }
+
+    /// The body as far as it has arrived, and how many bytes it took if it is whole.
+    fn parse(&self, received: &Received) -> (Vec<u8>, Option<usize>) {
+        if let Some(length) = received.header("content-length") {
+            let length: usize = length.parse().expect("a length");
+            if self.buffer.len() >= length {
+                return (self.buffer[..length].to_vec(), Some(length));
+            }
+            return (self.buffer.clone(), None);
+        }
+        let mut body = Vec::new();
+        if received.header("transfer-encoding") != Some("chunked") {
+            return (body, Some(0));
+        }
+        let mut at = 0;
+        while let Some(line) = self.buffer[at..].windows(2).position(|two| two == b"\r\n") {
+            let text = std::str::from_utf8(&self.buffer[at..at + line]).expect("a chunk's size");
+            let size = usize::from_str_radix(text, 16).expect("a chunk's size");
+            let (from, to) = (at + line + 2, at + line + 2 + size);
+            // A chunk that is not whole has still arrived as far as it has.
+            body.extend_from_slice(&self.buffer[from..to.min(self.buffer.len())]);
+            if self.buffer.len() < to + 2 {
+                break;
+            }
+            at = to + 2;
+            if size == 0 {
+                return (body, Some(at));
+            }
+        }
+        (body, None)
+    }
+
+    /// Whether the connection is open and nothing more has come than was received.
+    pub(super) async fn is_silent(&mut self) -> bool {
+        let mut chunk = [0; 1];
+        futures::poll!(Box::pin(self.stream.read(&mut chunk))).is_pending()
     }
 
     /// Reads on. Returns the end, if that was it.
