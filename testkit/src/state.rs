@@ -1,7 +1,7 @@
 //! What every part of a server shares.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize},
@@ -10,7 +10,6 @@ use std::{
 };
 
 use serde_json::Value;
-use tokio::sync::watch;
 
 use crate::{
     api::{
@@ -49,7 +48,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) faults: Arc<faults::Table>,
     pub(crate) requests: Requests,
-    pub(crate) watchers: Watchers,
+    pub(crate) watchers: Arc<Watchers>,
     pub(crate) panics: AtomicU64,
     pub(crate) next_replica: AtomicUsize,
     state: Mutex<State>,
@@ -67,19 +66,20 @@ pub(crate) struct State {
     pub(crate) rng: fastrand::Rng,
     pub(crate) background: Background,
     clock: Clock,
-    signals: HashMap<KindId, watch::Sender<u64>>,
+    watchers: Arc<Watchers>,
 }
 
 impl Shared {
     pub(crate) fn new(config: Config, clock: Clock, storage: Storage, registry: Registry, seed: u64) -> Self {
         let rng = fastrand::Rng::with_seed(seed);
         let background = Background::new(config.background);
+        let watchers = Arc::<Watchers>::default();
         Self {
             config,
             clock,
             faults: Arc::default(),
             requests: Requests::default(),
-            watchers: Watchers::default(),
+            watchers: Arc::clone(&watchers),
             panics: AtomicU64::new(0),
             next_replica: AtomicUsize::new(0),
             snapshots: Mutex::default(),
@@ -89,7 +89,7 @@ impl Shared {
                 storage,
                 registry,
                 rng,
-                signals: HashMap::new(),
+                watchers,
             }),
         }
     }
@@ -270,24 +270,12 @@ impl State {
 
     /// Wakes whoever watches this kind.
     pub(crate) fn wake(&self, id: &str) {
-        if let Some(signal) = self.signals.get(id) {
-            signal.send_replace(self.storage.revision());
-        }
+        self.watchers.wake(id);
     }
 
     /// Wakes every watcher.
     pub(crate) fn wake_all(&self) {
-        self.signals.values().for_each(|signal| {
-            signal.send_replace(self.storage.revision());
-        });
-    }
-
-    /// A signal for each write of a kind.
-    pub(crate) fn subscribe(&mut self, id: &KindId) -> watch::Receiver<u64> {
-        self.signals
-            .entry(Arc::clone(id))
-            .or_insert_with(|| watch::channel(0).0)
-            .subscribe()
+        self.watchers.wake_all();
     }
 }
 

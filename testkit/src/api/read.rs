@@ -346,7 +346,7 @@ pub(crate) async fn watch(
         timeout,
         faults: std::mem::take(&mut call.faults),
     };
-    let body = watch::open(shared, &mut state, plan);
+    let body = watch::open(shared, &state, plan);
     drop(state);
     let response = json_response(StatusCode::OK, body);
     Ok(if gzip {

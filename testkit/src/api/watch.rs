@@ -9,10 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use futures::stream;
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep_until},
-};
+use tokio::time::{Instant, sleep_until};
 
 use super::{
     encode::{Encoder, error_line},
@@ -81,7 +78,6 @@ struct Stream {
     next_bookmark: Instant,
     last_bookmark: Instant,
     deadline: Instant,
-    signal: watch::Receiver<u64>,
     end: Option<Ending>,
 }
 
@@ -97,7 +93,7 @@ enum Ending {
 const BATCH: usize = 256;
 
 /// Opens a watch. Its place among the open ones is taken at once, not when the body is first read.
-pub(crate) fn open(shared: &Arc<Shared>, state: &mut State, plan: Plan) -> Body {
+pub(crate) fn open(shared: &Arc<Shared>, state: &State, plan: Plan) -> Body {
     let now = clock::now();
     let mut pending = VecDeque::new();
     let mut end = None;
@@ -131,7 +127,6 @@ pub(crate) fn open(shared: &Arc<Shared>, state: &mut State, plan: Plan) -> Body 
         shared: Arc::clone(shared),
         epoch: state.storage.epoch(),
         live_from: state.storage.revision(),
-        signal: state.subscribe(&plan.id),
         id: plan.id,
         encoder: plan.encoder,
         filter: plan.filter,
@@ -209,11 +204,6 @@ impl Stream {
             tokio::select! {
                 biased;
                 () = watcher.wake.notified() => {}
-                changed = self.signal.changed() => {
-                    if changed.is_err() {
-                        self.end = Some(Ending::Clean);
-                    }
-                }
                 () = sleep_until(timer) => self.on_timer(),
             }
         }
@@ -278,7 +268,6 @@ impl Stream {
         let shared = Arc::clone(&self.shared);
         let state = shared.lock();
         let storage = &state.storage;
-        self.signal.borrow_and_update();
         if storage.epoch() != self.epoch {
             self.end = Some(Ending::Clean);
             return None;
