@@ -81,11 +81,9 @@ fn listen(runtime: &tokio::runtime::Runtime, server: &ApiServer) -> Listener {
 /// Sends a request and reads until `done` says so; returns the bytes read.
 fn fetch(address: SocketAddr, path: &str, mut done: impl FnMut(&[u8], usize) -> bool) -> usize {
     let mut stream = TcpStream::connect(address).expect("a connection");
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n"
-    )
-    .expect("sent");
+    // In one piece: the constant server reads once.
+    let request = format!("GET {path} HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("sent");
     let mut buffer = vec![0; 256 * 1024];
     let mut total = 0;
     loop {

@@ -423,11 +423,8 @@ impl ApiServer {
         watchers.iter().all(|watcher| {
             let sent = watcher.sent.load(SeqCst);
             let (visible, _) = state.storage.visible(watcher.replica, clock::now());
-            let last = state
-                .storage
-                .events_after(&watcher.kind, sent)
-                .take_while(|event| event.version <= visible);
-            last.count() == 0
+            let next = state.storage.followed(&watcher.kind).after(sent).next();
+            next.is_none_or(|event| event.version > visible)
         })
     }
 
@@ -514,18 +511,18 @@ fn change(
     )?;
     let status = wanted.get("status").cloned();
     let updated = write::update(kind, Target::Main, &key.1, &current, wanted, ctx)?;
-    let mut stored = commit(state, kind, key, updated, false);
+    let stored = commit(state, kind, key, updated, false);
     let now = as_served(kind, stored.value());
-    if kind.status && status.as_ref() != now.get("status") && state.storage.get(&kind.storage, key).is_some()
-    {
-        let mut wanted = now.clone();
-        match status {
-            Some(status) => wanted["status"] = status,
-            None => return Ok(now),
-        }
-        let updated = write::update(kind, Target::Status, &key.1, &now, wanted, ctx)?;
-        stored = commit(state, kind, key, updated, false);
+    let Some(status) = status.filter(|status| kind.status && now.get("status") != Some(status)) else {
+        return Ok(now);
+    };
+    if state.storage.get(&kind.storage, key).is_none() {
+        return Ok(now);
     }
+    let mut wanted = now.clone();
+    wanted["status"] = status;
+    let updated = write::update(kind, Target::Status, &key.1, &now, wanted, ctx)?;
+    let stored = commit(state, kind, key, updated, false);
     Ok(as_served(kind, stored.value()))
 }
 

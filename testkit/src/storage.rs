@@ -104,6 +104,27 @@ pub(crate) struct Page {
     pub(crate) remaining: usize,
 }
 
+/// A kind as its watches see it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Followed<'a>(Option<&'a Kind>);
+
+impl<'a> Followed<'a> {
+    /// Events after `version`, oldest first.
+    pub(crate) fn after(self, version: u64) -> impl Iterator<Item = &'a Arc<Event>> {
+        self.0.into_iter().flat_map(move |kind| kind.log.after(version))
+    }
+
+    /// The newest event that no watch can get any more.
+    pub(crate) fn lost(self) -> u64 {
+        self.0.map_or(0, |kind| kind.log.lost())
+    }
+
+    /// Its definition is gone.
+    pub(crate) fn is_closed(self) -> bool {
+        self.0.is_some_and(|kind| kind.closed)
+    }
+}
+
 /// The revision asked for has left the window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Compacted;
@@ -214,14 +235,6 @@ impl Storage {
         self.revision
     }
 
-    /// Events of a kind after `version`, oldest first.
-    pub(crate) fn events_after(&self, kind: &str, version: u64) -> impl Iterator<Item = &Arc<Event>> {
-        self.kinds
-            .get(kind)
-            .into_iter()
-            .flat_map(move |kind| kind.log.after(version))
-    }
-
     /// Events at or below this version have left the kind's window.
     pub(crate) fn window_start(&self, kind: &str) -> u64 {
         self.kinds
@@ -230,9 +243,9 @@ impl Storage {
             .max(self.compacted)
     }
 
-    /// The newest event of a kind that no watch can get any more.
-    pub(crate) fn lost(&self, kind: &str) -> u64 {
-        self.kinds.get(kind).map_or(0, |kind| kind.log.lost())
+    /// What a watch of a kind needs to know, found once.
+    pub(crate) fn followed(&self, kind: &str) -> Followed<'_> {
+        Followed(self.kinds.get(kind))
     }
 
     pub(crate) fn window(&self) -> Window {
@@ -413,10 +426,6 @@ impl Storage {
     /// Opens or closes a kind. Watches of a closed kind end once they have sent what is left.
     pub(crate) fn set_closed(&mut self, kind: &KindId, closed: bool) {
         self.kind_mut(kind).closed = closed;
-    }
-
-    pub(crate) fn is_closed(&self, kind: &str) -> bool {
-        self.kinds.get(kind).is_some_and(|kind| kind.closed)
     }
 
     fn kind_mut(&mut self, id: &KindId) -> &mut Kind {

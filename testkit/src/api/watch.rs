@@ -24,7 +24,7 @@ use crate::{
     requests::Request,
     state::{Shared, State},
     status::ApiError,
-    storage::{Event, EventType, KindId, Stored},
+    storage::{Event, EventType, Followed, KindId, Stored},
 };
 
 /// What a watch starts from.
@@ -273,19 +273,20 @@ impl Stream {
             return None;
         }
         let (visible, wake_at) = storage.visible(self.watcher.replica, clock::now());
-        if self.is_too_slow(&state) {
+        let followed = storage.followed(&self.id);
+        if self.is_too_slow(followed) {
             tracing::debug!(kind = %self.id, "a slow watcher is cut off");
             self.end = Some(Ending::Clean);
             return None;
         }
-        let events: Vec<Arc<Event>> = storage
-            .events_after(&self.id, self.cursor)
+        let events: Vec<Arc<Event>> = followed
+            .after(self.cursor)
             .take_while(|event| event.version <= visible)
             .take(BATCH)
             .cloned()
             .collect();
         let drained = events.len() < BATCH;
-        let closed = storage.is_closed(&self.id) && drained;
+        let closed = followed.is_closed() && drained;
         drop(state);
         for event in &events {
             if self.end.is_some() {
@@ -307,12 +308,11 @@ impl Stream {
     }
 
     /// A watcher that lost touch with the history, or left more than its queue holds lying, is cut off.
-    fn is_too_slow(&self, state: &State) -> bool {
-        let storage = &state.storage;
+    fn is_too_slow(&self, followed: Followed<'_>) -> bool {
         let seen = self.cursor.max(self.live_from);
-        let fell_out = self.cursor < storage.lost(&self.id);
+        let fell_out = self.cursor < followed.lost();
         let limit = self.shared.config.watch_queue;
-        fell_out || (limit < usize::MAX && storage.events_after(&self.id, seen).nth(limit).is_some())
+        fell_out || (limit < usize::MAX && followed.after(seen).nth(limit).is_some())
     }
 
     fn send(&mut self, kind: EventType, stored: &Stored) {

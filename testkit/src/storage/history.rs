@@ -106,8 +106,33 @@ impl Log {
     }
 
     pub(crate) fn after(&self, version: u64) -> impl Iterator<Item = &Arc<Event>> {
-        let from = self.events.partition_point(|event| event.version <= version);
-        self.events.range(from..)
+        self.events.range(self.position_after(version)..)
+    }
+
+    /// Where the events after a version begin, looked for from the newest backwards: that is where watches are.
+    fn position_after(&self, version: u64) -> usize {
+        let is_after = |at: usize| self.events[at].version > version;
+        let mut end = self.events.len();
+        let mut stride = 1;
+        while end > 0 && is_after(end - 1) {
+            let back = end.saturating_sub(stride);
+            if !is_after(back) {
+                // It is between here and there.
+                let (mut low, mut high) = (back + 1, end - 1);
+                while low < high {
+                    let middle = low + (high - low) / 2;
+                    if is_after(middle) {
+                        high = middle;
+                    } else {
+                        low = middle + 1;
+                    }
+                }
+                return low;
+            }
+            end = back;
+            stride *= 2;
+        }
+        end
     }
 
     /// Lets events go that are outside the window, but none after `pin`.
@@ -145,5 +170,43 @@ impl Log {
             self.lost = self.events.pop_front().map_or(self.lost, |event| event.version);
         }
         self.floor = self.floor.max(to);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::json;
+
+    use super::{super::object::Opening, *};
+
+    #[test]
+    fn events_after_a_version_are_found_wherever_they_begin() {
+        let object = json!({"metadata": {"name": "a"}});
+        let stored = Stored::encode(
+            &object,
+            1,
+            &Opening::new("K", "v1", false),
+            EventType::Added,
+            BTreeMap::new(),
+        );
+        let stored = Arc::new(stored);
+        let mut log = Log::default();
+        for count in 0..40_u64 {
+            for version in 0..=count * 3 + 1 {
+                let found: Vec<u64> = log.after(version).map(|event| event.version).collect();
+                let expected: Vec<u64> = (1..=count).map(|at| at * 3).filter(|at| *at > version).collect();
+                assert_eq!(found, expected, "after {version} of {count}");
+            }
+            let version = (count + 1) * 3;
+            log.push(Event::new(
+                version,
+                EventType::Added,
+                Arc::clone(&stored),
+                None,
+                crate::clock::now(),
+            ));
+        }
     }
 }
