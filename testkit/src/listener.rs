@@ -16,7 +16,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
-    task::{JoinHandle, JoinSet},
+    task::{JoinError, JoinHandle, JoinSet},
 };
 
 use self::ending::{End, Ending, Outgoing, Socket, reset};
@@ -117,7 +117,7 @@ async fn accept(shared: Arc<Shared>, socket: TcpListener, mut stopped: watch::Re
         tokio::select! {
             biased;
             _ = stopped.changed() => break,
-            Some(_) = connections.join_next() => {}
+            Some(ended) = connections.join_next() => note_panic(&shared, &ended),
             accepted = socket.accept() => match accepted {
                 Ok((stream, _)) if shared.faults.is_refusing() => {
                     connections.spawn(reset(stream));
@@ -134,9 +134,20 @@ async fn accept(shared: Arc<Shared>, socket: TcpListener, mut stopped: watch::Re
         }
     }
     drop(socket);
-    let ended = async { while connections.join_next().await.is_some() {} };
+    let ended = async {
+        while let Some(ended) = connections.join_next().await {
+            note_panic(&shared, &ended);
+        }
+    };
     if tokio::time::timeout(GRACE, ended).await.is_err() {
         connections.shutdown().await;
+    }
+}
+
+/// A panic while an answer is sent can't become a 500 any more, but it counts.
+fn note_panic(shared: &Shared, ended: &Result<(), JoinError>) {
+    if ended.as_ref().is_err_and(JoinError::is_panic) {
+        shared.panics.fetch_add(1, Relaxed);
     }
 }
 

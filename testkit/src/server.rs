@@ -174,7 +174,8 @@ impl ApiServer {
         Replica::new(Arc::clone(&self.shared), index)
     }
 
-    /// How many handlers panicked. A test of the server itself ends with this at zero.
+    /// How many handlers panicked, and connections while an answer was sent. A test of the server itself ends with this
+    /// at zero.
     pub fn panics(&self) -> u64 {
         self.shared.panics.load(Relaxed)
     }

@@ -8,10 +8,24 @@ use tower::Service;
 
 /// Sends a request and returns the status of its answer; a watch is followed for two minutes.
 fn send(method: &str, uri: &str, media: &[u8], body: Vec<u8>) -> Option<u16> {
-    let request = http::Request::builder()
+    send_with(method, uri, media, &[], body)
+}
+
+/// As [`send`], with more headers.
+fn send_with(
+    method: &str,
+    uri: &str,
+    media: &[u8],
+    headers: &[(&str, Vec<u8>)],
+    body: Vec<u8>,
+) -> Option<u16> {
+    let mut request = http::Request::builder()
         .method(method)
         .uri(uri)
         .header("content-type", media);
+    for (name, value) in headers {
+        request = request.header(*name, value.as_slice());
+    }
     let request = request.body(Body::full(body)).ok()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -204,6 +218,265 @@ fn config() -> ProptestConfig {
     }
 }
 
+fn header() -> impl Strategy<Value = &'static str> {
+    select(vec![
+        "accept",
+        "accept-encoding",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "host",
+        "if-none-match",
+        "user-agent",
+        "authorization",
+        "range",
+    ])
+}
+
+fn header_value() -> impl Strategy<Value = Vec<u8>> {
+    let words = select(vec![
+        "application/json",
+        ";as=Table;g=meta.k8s.io;v=v1",
+        ";as=PartialObjectMetadataList",
+        ",",
+        ";q=",
+        "*/*",
+        "gzip",
+        "kubectl/v1",
+        "curl/8",
+        "=",
+        "\"",
+        "-1",
+    ]);
+    prop_oneof![
+        vec(words, 0..6).prop_map(|words| words.concat().into_bytes()),
+        vec(any::<u8>(), 0..20),
+    ]
+}
+
+/// A value no field asked for.
+fn value() -> impl Strategy<Value = serde_json::Value> {
+    prop_oneof![
+        select(vec![
+            "null",
+            "true",
+            "false",
+            "0",
+            "1",
+            "2",
+            "7",
+            "-1",
+            "1.5",
+            "1e400",
+            "300",
+            "400",
+            "599",
+            "600",
+            "65536",
+            "268435457",
+            "9223372036854775807",
+            "18446744073709551615",
+            "\"\"",
+            "\"a\"",
+            "\"default\"",
+            "\"configmaps\"",
+            "\"foos.example.com\"",
+            "\"list\"",
+            "\"watch\"",
+            "\"Foo\"",
+            "\"v1\"",
+            "\"}{\\n\"",
+            "\"\\u0000\"",
+            "[]",
+            "[\"x\"]",
+            "{}",
+            "{\"verb\":\"watch\"}",
+            "{\"times\":1}",
+            "{\"skip\":18446744073709551615,\"times\":18446744073709551615}",
+        ])
+        .prop_map(|text| serde_json::from_str(text).unwrap_or_default()),
+        "\\PC{0,12}".prop_map(serde_json::Value::from),
+        any::<u64>().prop_map(serde_json::Value::from),
+    ]
+}
+
+/// A body for the control plane: known and unknown fields with any values, or anything else.
+fn order() -> impl Strategy<Value = Vec<u8>> {
+    let field = select(vec![
+        "on",
+        "fault",
+        "code",
+        "reason",
+        "message",
+        "retryAfter",
+        "text",
+        "byte",
+        "bytes",
+        "ms",
+        "version",
+        "inStream",
+        "resource",
+        "namespace",
+        "name",
+        "id",
+        "frozen",
+        "behind",
+        "delayMs",
+        "events",
+        "ageMs",
+        "timeoutMs",
+        "snapshot",
+        "group",
+        "kind",
+        "plural",
+        "clusterScoped",
+        "status",
+        "shortNames",
+        "selectableFields",
+        "nosuch",
+    ]);
+    // A panic on request is the one fault that may count as one.
+    let fault = select(vec![
+        "status",
+        "html",
+        "gone",
+        "tooLargeVersion",
+        "latency",
+        "hang",
+        "refuse",
+        "resetAt",
+        "cutAt",
+        "eofAt",
+        "stallAt",
+        "drip",
+        "listVersion",
+        "repeatContinue",
+        "continueExpired",
+        "staleList",
+        "undecodable",
+        "noBookmarks",
+        "noInitialEventsEnd",
+        "watchListRefused",
+        "dropEvent",
+        "duplicateEvent",
+        "reorderEvent",
+        "truncateLine",
+        "rawLine",
+        "unknownType",
+        "oversizeLine",
+        "eventVersion",
+        "errorEvent",
+        "goneEvent",
+        "closeBefore",
+        "resetBefore",
+        "stallBefore",
+        "bookmarkVersion",
+        "nosuch",
+    ]);
+    let object = (option::of(fault), vec((field, value()), 0..4)).prop_map(|(fault, fields)| {
+        let mut object: serde_json::Map<_, _> = fields
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect();
+        if let Some(fault) = fault {
+            object.insert("fault".to_owned(), fault.into());
+        } else {
+            object.remove("fault");
+        }
+        serde_json::Value::Object(object).to_string().into_bytes()
+    });
+    prop_oneof![6 => object, 1 => body(), 1 => Just(Vec::new())]
+}
+
+/// A call of the control plane, most of them to operations that exist.
+fn operation() -> impl Strategy<Value = (String, String, Vec<u8>)> {
+    let segment = select(vec!["0", "1", "2", "99999999999999999999", "-1", "x", "%00", ""]);
+    let known = (select(informer_testkit::sim::OPERATIONS.to_vec()), segment).prop_map(|(op, segment)| {
+        let path = op.path.replace("{id}", segment).replace("{index}", segment);
+        (op.method.to_owned(), path)
+    });
+    let odd = (select(vec!["GET", "POST", "DELETE", "PUT"]), "[a-zA-Z/{}%]{0,20}")
+        .prop_map(|(method, path)| (method.to_owned(), path));
+    let query = option::of(select(vec![
+        "version=1",
+        "resource=configmaps",
+        "id=0",
+        "verb=list",
+        "%ff=",
+        "a&b",
+    ]));
+    (prop_oneof![9 => known, 1 => odd], query, order()).prop_map(|((method, path), query, body)| {
+        let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+        (method, format!("/_sim/{path}{query}"), body)
+    })
+}
+
+/// Follows an answer for ten minutes of the server's time.
+async fn follow(server: &ApiServer, method: &str, uri: &str, body: Vec<u8>) -> Option<u16> {
+    let request = http::Request::builder()
+        .method(method)
+        .uri(uri)
+        .body(Body::full(body))
+        .ok()?;
+    let mut service = server.service();
+    let answer = async {
+        let response = service.call(request).await.ok()?;
+        let status = response.status().as_u16();
+        let _ = http_body_util::BodyExt::collect(response.into_body()).await;
+        Some(status)
+    };
+    tokio::time::timeout(Duration::from_secs(600), answer)
+        .await
+        .ok()?
+}
+
+/// Gives orders one after the other while clients list, watch and write.
+fn obey(orders: Vec<(String, String, Vec<u8>)>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build();
+    runtime.expect("a runtime").block_on(async {
+        let server = ApiServer::builder().sim(true).replicas(2).build();
+        let map = |name: &str| serde_json::json!({"metadata": {"name": name}, "data": {"k": "v"}});
+        server.create("configmaps", map("a")).expect("created");
+        let watch = "/api/v1/configmaps?watch=1&allowWatchBookmarks=1&timeoutSeconds=60";
+        let first = follow(&server, "GET", watch, Vec::new());
+        let work = async {
+            for (method, uri, body) in orders {
+                let shown = String::from_utf8_lossy(&body).into_owned();
+                if let Some(status) = follow(&server, &method, &uri, body).await {
+                    let fine = matches!(status, 200 | 400 | 404 | 405 | 409);
+                    assert!(fine, "{method} {uri} {shown}: {status}");
+                }
+                // A restore may have taken either away, or brought it back.
+                let _ = server.patch(
+                    "configmaps",
+                    "default",
+                    "a",
+                    serde_json::json!({"data": {"k": uri}}),
+                );
+                let _ = server.create("configmaps", map("b"));
+                follow(&server, "GET", "/api/v1/configmaps?limit=1", Vec::new()).await;
+                follow(&server, "GET", "/api/v1/configmaps?resourceVersion=0", Vec::new()).await;
+            }
+            follow(&server, "GET", watch, Vec::new()).await;
+        };
+        tokio::join!(first, work);
+        assert_eq!(server.panics(), 0);
+    });
+}
+
+proptest! {
+    // Each case is a whole session.
+    #![proptest_config(ProptestConfig { cases: config().cases.div_ceil(3), ..config() })]
+
+    #[test]
+    fn any_order_to_the_control_plane_is_carried_out_or_refused(orders in vec(operation(), 1..6)) {
+        obey(orders);
+    }
+}
+
 proptest! {
     #![proptest_config(config())]
 
@@ -216,10 +489,11 @@ proptest! {
             "application/json", "application/yaml", "application/merge-patch+json", "application/json-patch+json",
             "application/strategic-merge-patch+json", "application/apply-patch+yaml", "text/plain", "",
         ]),
+        headers in vec((header(), header_value()), 0..3),
         body in body(),
     ) {
         let uri = query.map_or_else(|| path.clone(), |query| format!("{path}?{query}"));
-        if let Some(status) = send(method, &uri, media.as_bytes(), body) {
+        if let Some(status) = send_with(method, &uri, media.as_bytes(), &headers, body) {
             prop_assert!((200..600).contains(&status), "{status}");
         }
     }

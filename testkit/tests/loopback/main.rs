@@ -2,5 +2,6 @@
 
 mod bytes;
 mod faults;
+mod garbage;
 mod raw;
 mod stop;

@@ -69,6 +69,22 @@ impl Client {
             .await;
     }
 
+    /// Sends all that will ever be sent. A server that has heard enough may hang up meanwhile.
+    pub(super) async fn send_and_end(&mut self, bytes: &[u8]) {
+        if self.stream.write_all(bytes).await.is_ok() {
+            let _ = self.stream.shutdown().await;
+        }
+    }
+
+    /// Reads any bytes; none at the end.
+    pub(super) async fn receive_raw(&mut self) -> usize {
+        let before = self.buffer.len();
+        match self.more().await {
+            Some(_) => 0,
+            None => self.buffer.len() - before,
+        }
+    }
+
     /// Reads one answer to its end, whichever it is. `None`: the connection ended without one.
     pub(super) async fn receive(&mut self) -> Option<Received> {
         self.receive_up_to(usize::MAX).await
