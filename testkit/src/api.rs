@@ -151,10 +151,16 @@ where
     Ok(faults::damage(response, &damage))
 }
 
+/// Who sends more than this is hung up on.
+const MOST_DROPPED: usize = 64 << 20;
+
 /// Bulk loads may be larger than what a cluster takes at once.
 const LARGEST_LOAD: usize = 64 << 20;
 
 /// Reads a body, up to the limit.
+///
+/// Of a larger one the rest is read too, within reason, and dropped: a client that is still sending when the connection
+/// closes may never see the answer.
 async fn read_body<B>(body: B, limit: usize) -> io::Result<Result<Bytes, ApiError>>
 where
     B: http_body::Body + Send,
@@ -163,13 +169,22 @@ where
 {
     let mut body = std::pin::pin!(body);
     let mut all = BytesMut::new();
+    let mut size = 0_usize;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| io::Error::other(format!("request body: {error}")))?;
         let Ok(data) = frame.into_data() else { continue };
-        if all.len() + bytes::Buf::remaining(&data) > limit {
-            return Ok(Err(ApiError::request_too_large(limit)));
+        size += bytes::Buf::remaining(&data);
+        if size > MOST_DROPPED.max(limit) {
+            break;
         }
-        bytes::BufMut::put(&mut all, data);
+        if size > limit {
+            all = BytesMut::new();
+        } else {
+            bytes::BufMut::put(&mut all, data);
+        }
+    }
+    if size > limit {
+        return Ok(Err(ApiError::request_too_large(limit)));
     }
     Ok(Ok(all.freeze()))
 }

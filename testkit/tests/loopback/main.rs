@@ -3,5 +3,6 @@
 mod bytes;
 mod faults;
 mod garbage;
+mod limits;
 mod raw;
 mod stop;
