@@ -341,6 +341,40 @@ async fn lines_are_cut_raw_unknown_oversize_or_carry_a_strange_version() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn oversize_lines_are_made_one_after_the_other() {
+    let server = ApiServer::new();
+    for name in 0..100 {
+        let map = json!({"metadata": {"name": format!("m{name}")}});
+        server.create("configmaps", map).expect("created");
+    }
+    let long = server
+        .faults()
+        .inject(On::watch("configmaps"), Fault::OversizeLine { bytes: 1 << 20 });
+    for from in ["0", "1"] {
+        let uri = format!("{LIST}?watch=1&resourceVersion={from}");
+        let request = http::Request::get(uri).body(informer_testkit::Body::empty());
+        let response = tower::Service::call(&mut server.service(), request.expect("a request"));
+        let mut body = response.await.expect("an answer").into_body();
+        let before = long.count();
+        let first = http_body_util::BodyExt::frame(&mut body).await.expect("a frame");
+        assert!(first.is_ok());
+        assert!(
+            long.count() - before < 4,
+            "memory for what is read next, not for all"
+        );
+        let mut lines = 1;
+        while lines < 100 {
+            let frame = http_body_util::BodyExt::frame(&mut body).await.expect("a frame");
+            lines += frame
+                .expect("data")
+                .data_ref()
+                .map_or(0, |data| data.iter().filter(|byte| **byte == b'\n').count());
+        }
+        assert_eq!(long.count() - before, 100, "none is lost or doubled");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn errors_arrive_in_the_stream_and_end_it() {
     let b = || On::watch("configmaps").name("b");
     let fault = Fault::ErrorEvent {

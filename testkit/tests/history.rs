@@ -164,3 +164,27 @@ async fn no_duration_is_too_long() {
     assert!(server.replica(1).revision() < server.revision());
     assert_eq!(server.panics(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_finds_what_it_selects_behind_any_number_of_other_events() {
+    let server = ApiServer::new();
+    let from = server.revision();
+    for i in 0..600 {
+        server
+            .create("configmaps", map(&format!("other-{i}")))
+            .expect("created");
+    }
+    server.create("configmaps", map("wanted")).expect("created");
+    let maps: Api<ConfigMap> = Api::default_namespaced(server.client());
+    let params = quiet().fields("metadata.name=wanted");
+    let mut events = maps
+        .watch(&params, &from.to_string())
+        .await
+        .expect("a watch")
+        .boxed();
+    let found = tokio::time::timeout(Duration::from_secs(1), events.try_next()).await;
+    assert!(
+        matches!(found, Ok(Ok(Some(WatchEvent::Added(_))))),
+        "at once, not with the next write: {found:?}"
+    );
+}

@@ -24,6 +24,18 @@ pub(crate) enum Spoiled {
     Stall(VecDeque<Bytes>),
 }
 
+impl Spoiled {
+    /// Bytes made for it.
+    pub(crate) fn len(&self) -> usize {
+        let (Self::Send(pieces)
+        | Self::Hold(pieces)
+        | Self::Close(pieces)
+        | Self::Reset(pieces)
+        | Self::Stall(pieces)) = self;
+        pieces.iter().map(Bytes::len).sum()
+    }
+}
+
 /// Applies the faults of one event to its line.
 pub(crate) fn event(line: VecDeque<Bytes>, faults: &[Fault], stored: &Stored) -> Spoiled {
     let mut line = join(line);

@@ -72,6 +72,8 @@ struct Stream {
     /// The bookmark that ends the initial events.
     end_mark: Option<u64>,
     pending: VecDeque<Bytes>,
+    /// Bytes among the pending ones that are no stored object's, but were made for this watch.
+    own: usize,
     /// An event kept back to go out after the next one.
     held: VecDeque<Bytes>,
     bookmarks: bool,
@@ -89,8 +91,19 @@ enum Ending {
     Never,
 }
 
+/// What a look at the events found.
+#[derive(Clone, Copy, Debug, Default)]
+struct Look {
+    /// There was nothing more.
+    drained: bool,
+    /// When a lagging replica will show more, if that is a matter of time.
+    wake_at: Option<Instant>,
+}
+
 /// Events looked at under one lock.
 const BATCH: usize = 256;
+/// With more bytes than this made by faults, what is there goes out first.
+const ENOUGH: usize = 1 << 20;
 
 /// Opens a watch. Its place among the open ones is taken at once, not when the body is first read.
 pub(crate) fn open(shared: &Arc<Shared>, state: &State, plan: Plan) -> Body {
@@ -134,6 +147,7 @@ pub(crate) fn open(shared: &Arc<Shared>, state: &State, plan: Plan) -> Body {
         initial,
         end_mark: end_mark.filter(|_| !endless),
         pending,
+        own: 0,
         held: VecDeque::new(),
         bookmarks: plan.bookmarks && !silent,
         next_bookmark: clock::after(now, shared.config.bookmark_every).min(last_bookmark),
@@ -189,8 +203,13 @@ impl Stream {
                 self.send_bookmark(&version.to_string(), true);
                 continue;
             }
-            let wake_at = self.collect();
+            let look = self.collect();
             if !self.pending.is_empty() || self.end.is_some() {
+                continue;
+            }
+            if !look.drained {
+                // None of these was for this watch, but more are there. Others come first.
+                tokio::task::yield_now().await;
                 continue;
             }
             self.note_progress();
@@ -200,7 +219,7 @@ impl Stream {
             } else {
                 self.deadline
             });
-            let timer = wake_at.map_or(timer, |at| at.min(timer));
+            let timer = look.wake_at.map_or(timer, |at| at.min(timer));
             tokio::select! {
                 biased;
                 () = watcher.wake.notified() => {}
@@ -252,8 +271,9 @@ impl Stream {
     }
 
     fn send_initial(&mut self) {
+        self.own = 0;
         for _ in 0..BATCH {
-            if self.end.is_some() {
+            if self.end.is_some() || self.own > ENOUGH {
                 return;
             }
             let Some(stored) = self.initial.pop_front() else {
@@ -263,21 +283,21 @@ impl Stream {
         }
     }
 
-    /// Looks at what happened since the cursor. Returns when a lagging replica will show more.
-    fn collect(&mut self) -> Option<Instant> {
+    /// Looks at what happened since the cursor, as much as goes in one batch.
+    fn collect(&mut self) -> Look {
         let shared = Arc::clone(&self.shared);
         let state = shared.lock();
         let storage = &state.storage;
         if storage.epoch() != self.epoch {
             self.end = Some(Ending::Clean);
-            return None;
+            return Look::default();
         }
         let (visible, wake_at) = storage.visible(self.watcher.replica, clock::now());
         let followed = storage.followed(&self.id);
         if self.is_too_slow(followed) {
             tracing::debug!(kind = %self.id, "a slow watcher is cut off");
             self.end = Some(Ending::Clean);
-            return None;
+            return Look::default();
         }
         let events: Vec<Arc<Event>> = followed
             .after(self.cursor)
@@ -285,11 +305,16 @@ impl Stream {
             .take(BATCH)
             .cloned()
             .collect();
-        let drained = events.len() < BATCH;
-        let closed = followed.is_closed() && drained;
+        let mut drained = events.len() < BATCH;
+        let closed = followed.is_closed();
         drop(state);
+        self.own = 0;
         for event in &events {
             if self.end.is_some() {
+                break;
+            }
+            if self.own > ENOUGH {
+                drained = false;
                 break;
             }
             if let Some((kind, stored)) = self.filter.see(event) {
@@ -301,10 +326,10 @@ impl Stream {
             // Writes to other kinds move the version too, and bookmarks tell of it.
             self.cursor = self.cursor.max(visible);
         }
-        if closed {
+        if closed && drained {
             self.end.get_or_insert(Ending::Clean);
         }
-        wake_at
+        Look { drained, wake_at }
     }
 
     /// A watcher that lost touch with the history, or left more than its queue holds lying, is cut off.
@@ -327,7 +352,9 @@ impl Stream {
         }
         let mut line = VecDeque::new();
         self.encoder.event(kind, stored, &mut line);
-        match spoil::event(line, &faults, stored) {
+        let spoiled = spoil::event(line, &faults, stored);
+        self.own += spoiled.len();
+        match spoiled {
             Spoiled::Send(pieces) => {
                 self.pending.extend(pieces);
                 self.pending.append(&mut self.held);
