@@ -116,6 +116,35 @@ fn updates(seed: u64) -> Vec<Batch<Pod>> {
     (2..ROUNDS + 2).map(update).collect()
 }
 
+/// Updates of so many different keys, each once, so that what they replace is what the cache was filled with.
+fn distinct() -> impl Iterator<Item = (usize, u64)> {
+    let mut keys: Vec<usize> = (0..OBJECTS).collect();
+    fastrand::Rng::with_seed(1).shuffle(&mut keys);
+    keys.into_iter().zip(2..).take(ROUNDS)
+}
+
+/// Updates that replace what somebody keeps alive: dropping an object is the work of whoever drops it last, not of the
+/// store.
+fn apply_kept(cache: &Cache<Pod>) {
+    let alive: Vec<_> = cache.snapshot().list().cloned().collect();
+    let update = |(index, version): (usize, u64)| {
+        let entry = Entry::new(slim(index, version)).expect("named");
+        Batch::new(vec![Delta::Updated(entry)], Some(version.into()))
+    };
+    measured_apply(cache, distinct().map(update).collect());
+    drop(alive);
+}
+
+/// The same of kube-runtime's store.
+fn apply_kept_kube(writer: &mut reflector::store::Writer<Pod>) {
+    let alive = writer.as_reader().state();
+    let events: Vec<_> = distinct()
+        .map(|(index, version)| Event::Apply(slim(index, version)))
+        .collect();
+    measured_apply_kube(writer, &events);
+    drop(alive);
+}
+
 fn counted(work: impl FnOnce()) -> (f64, isize) {
     let region = Region::new(ALLOCATOR);
     work();
@@ -190,6 +219,8 @@ fn main() {
         Some("get-kube") => measured_get_kube(&writer.as_reader(), &names()),
         Some("apply") => measured_apply(&cache, updates(1)),
         Some("apply-pinned") => measured_apply_pinned(&cache, updates(1)),
+        Some("apply-kept") => apply_kept(&cache),
+        Some("apply-kept-kube") => apply_kept_kube(&mut writer),
         Some("by-index") => measured_by_index(&cache, &by_node),
         Some("apply-kube") => {
             let mut rng = fastrand::Rng::with_seed(1);

@@ -9,7 +9,7 @@ use std::{
 use smallvec::SmallVec;
 
 use crate::{
-    Batch, Cause, Change, Delta, Entry, KeyError, Object, ObjectKey, Replacement, ResourceVersion,
+    Cause, Change, Delta, Entry, KeyError, Object, ObjectKey, Replacement, ResourceVersion,
     ResyncPart, Tombstone,
     index::Postings,
     log::Logged,
@@ -72,12 +72,13 @@ pub(crate) struct Effects<K> {
 }
 
 impl<K> Effects<K> {
-    pub(crate) fn new(wanted: bool) -> Self {
+    pub(crate) fn new(mut tally: Tally) -> Self {
+        tally.batches = 1;
         Self {
-            wanted,
+            wanted: false,
             changes: SmallVec::new(),
             dropped: SmallVec::new(),
-            tally: Tally::default(),
+            tally,
         }
     }
 
@@ -129,6 +130,7 @@ enum Relation {
     Other,
 }
 
+#[inline]
 fn relation<K: Object>(held: &Held<K>, new: &Arc<K>, stamp: Stamp) -> Relation {
     if Arc::ptr_eq(&held.object, new) {
         return Relation::Same;
@@ -157,11 +159,11 @@ fn compare_versions(held: &ResourceVersion, new: &ResourceVersion) -> Relation {
     }
 }
 
-/// Gives every object of `batch` the key it is to be held under, and leaves out those that are refused one. To be
-/// called before the state is at hand: the key function is the user's.
-pub(crate) fn rekey<K: Object>(batch: &mut Batch<K>, rules: &Rules<K>, tally: &mut Tally) {
+/// Gives every object of `delta` the key it is to be held under, and leaves out those that are refused one; false if
+/// nothing is left to apply. To be called before the state is at hand: the key function is the user's.
+pub(crate) fn rekey<K: Object>(delta: &mut Delta<K>, rules: &Rules<K>, tally: &mut Tally) -> bool {
     let Some(function) = &rules.key_function else {
-        return;
+        return true;
     };
     // A panic counts as a refusal; the function has seen nothing but an object that nobody can change.
     let key_of = |object: &K| catch_unwind(AssertUnwindSafe(|| function(object))).ok()?.ok();
@@ -170,10 +172,10 @@ pub(crate) fn rekey<K: Object>(batch: &mut Batch<K>, rules: &Rules<K>, tally: &m
         tally.unkeyed += u64::from(key.is_none());
         key.map(|key| entry.key = key).is_some()
     };
-    batch.deltas.retain_mut(|delta| match delta {
+    match delta {
         Delta::Added(entry) | Delta::Updated(entry) | Delta::Sync(entry) => keep(entry),
         Delta::Replaced(replacement) => {
-            replacement.entries.retain_mut(&mut keep);
+            replacement.entries.retain_mut(keep);
             true
         }
         Delta::Deleted(tombstone) => {
@@ -184,24 +186,30 @@ pub(crate) fn rekey<K: Object>(batch: &mut Batch<K>, rules: &Rules<K>, tally: &m
             true
         }
         Delta::Resync(_) | Delta::Bookmark(_) => true,
-    });
+    }
 }
 
 /// What is held under the key of each delta.
-pub(crate) fn find_held<K>(state: &State<K>, batch: &Batch<K>) -> Vec<Option<(u32, Arc<K>)>> {
+pub(crate) fn find_held<K>(state: &State<K>, deltas: &[Delta<K>]) -> Found<K> {
     let find = |delta: &Delta<K>| {
         let (slot, held) = state.find(delta.key()?)?;
         Some((slot, Arc::clone(&held.object)))
     };
-    batch.deltas.iter().map(find).collect()
+    deltas.iter().map(find).collect()
 }
+
+/// What is held under the key of each of some deltas.
+type Found<K> = SmallVec<[Option<(u32, Arc<K>)>; 1]>;
+
+/// What each of some deltas does to the indexes; empty where there are none.
+pub(crate) type PreparedAll<K> = SmallVec<[Option<Prepared<K>>; 1]>;
 
 /// What each delta is going to do to the indexes, if what is held under its key is still that by then.
 pub(crate) fn prepare<K: Object>(
-    batch: &Batch<K>,
-    held: Vec<Option<(u32, Arc<K>)>>,
+    deltas: &[Delta<K>],
+    held: Found<K>,
     indexes: &[Arc<dyn Postings<K>>],
-) -> Vec<Option<Prepared<K>>> {
+) -> PreparedAll<K> {
     let prepare = |(delta, held): (&Delta<K>, Option<(u32, Arc<K>)>)| match delta {
         Delta::Added(entry) | Delta::Updated(entry) | Delta::Sync(entry) => {
             Some(Prepared::new(indexes, held, Some(&entry.object)))
@@ -209,20 +217,22 @@ pub(crate) fn prepare<K: Object>(
         Delta::Deleted(_) if held.is_some() => Some(Prepared::new(indexes, held, None)),
         _ => None,
     };
-    batch.deltas.iter().zip(held).map(prepare).collect()
+    deltas.iter().zip(held).map(prepare).collect()
 }
 
-/// Applies `batch` to `state`; `prepared` has one element for each delta, or none.
+/// Applies a batch to `state`; `prepared` has one element for each delta, or none.
+#[inline]
 pub(crate) fn apply<K: Object>(
     state: &mut State<K>,
-    batch: Batch<K>,
-    prepared: Vec<Option<Prepared<K>>>,
+    deltas: impl IntoIterator<Item = Delta<K>>,
+    mut version: Option<ResourceVersion>,
+    prepared: PreparedAll<K>,
     rules: &Rules<K>,
     effects: &mut Effects<K>,
 ) {
     let mut rewound = false;
     let mut prepared = prepared.into_iter();
-    for delta in batch.deltas {
+    for delta in deltas {
         let prepared = prepared.next().flatten();
         match delta {
             Delta::Added(entry) | Delta::Updated(entry) => upsert(state, entry, prepared, rules, effects),
@@ -236,18 +246,46 @@ pub(crate) fn apply<K: Object>(
             Delta::Bookmark(_) => {}
         }
     }
-    if let Some(version) = batch.version {
-        if rewound || !is_older(&version, &state.version) {
-            state.version = version;
-        } else {
-            effects.tally.stale_versions += 1;
-        }
+    if !claim(state, &mut version, rewound) {
+        effects.tally.stale_versions += 1;
     }
     state.steps += 1;
     state.changes += effects.tally.added + effects.tally.updated + effects.tally.deleted;
 }
 
+/// Claims the version of a batch, and leaves the one it had instead; false if a newer one is claimed already and stays.
+#[inline]
+fn claim<K>(state: &mut State<K>, version: &mut Option<ResourceVersion>, rewound: bool) -> bool {
+    let Some(version) = version else { return true };
+    let is_accepted = rewound || !is_older(version, &state.version);
+    if is_accepted {
+        std::mem::swap(version, &mut state.version);
+    }
+    is_accepted
+}
+
+/// Applies one object that is newer than the one held under its key, as [`apply`] does, to a state without indexes and with
+/// nobody to tell: the two change places. Whether the version was accepted; `None`, with nothing changed, if the object
+/// is anything but that.
+#[inline]
+pub(crate) fn update_quietly<K: Object>(
+    state: &mut State<K>,
+    entry: &mut Entry<K>,
+    stamp: Stamp,
+    version: &mut Option<ResourceVersion>,
+) -> Option<bool> {
+    let (slot, held) = state.find(&entry.key)?;
+    if !matches!(relation(held, &entry.object, stamp), Relation::Newer) {
+        return None;
+    }
+    state.exchange(slot, &mut entry.object, stamp);
+    state.steps += 1;
+    state.changes += 1;
+    Some(claim(state, version, false))
+}
+
 /// Whether `version` is surely older than `than`; unset counts as older than anything.
+#[inline]
 fn is_older(version: &ResourceVersion, than: &ResourceVersion) -> bool {
     version.partial_cmp(than) == Some(Ordering::Less)
 }
@@ -413,7 +451,10 @@ fn replace<K: Object>(
         };
         if matches!(plan, Plan::Keep) && rules.unchanged == Unchanged::Silent {
             effects.tally.unchanged += 1;
-            effects.dropped.push(entry.object);
+            // The held one itself is let go of here and now: a list of those would grow to the size of the contents.
+            if !Arc::ptr_eq(&held.object, &entry.object) {
+                effects.dropped.push(entry.object);
+            }
         } else {
             plans.push((entry, plan));
         }

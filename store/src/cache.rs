@@ -7,7 +7,7 @@ mod indexes;
 use std::{
     fmt,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -19,11 +19,11 @@ pub use self::builder::CacheBuilder;
 use crate::{
     Apply, Batch, Closed, Delta, Entry, KeyRef, Object, ObjectKey, ReflectorStore, Replacement,
     ResourceVersion, ResyncPart, Snapshot, Stats, Subscription, Tombstone,
-    apply::{self, Effects, Rules, UidChange},
+    apply::{self, Effects, PreparedAll, Rules, UidChange},
     catch_up::CatchUp,
     log::{Block, Log},
     publish::Publish,
-    state::{Prepared, State},
+    state::{Stamp, State},
     stats::{Counters, Tally},
     wait::{Goal, Waiters},
 };
@@ -60,10 +60,9 @@ pub struct Cache<K> {
 }
 
 pub(crate) struct Inner<K> {
+    /// The right to write is held from the first look at the state until the changes are in the log.
     pub(crate) state: Publish<State<K>>,
     pub(crate) log: Log<K>,
-    /// Held by whoever writes, from the first look at the state until the changes are in the log.
-    writer: Mutex<()>,
     /// Whether there are indexes besides that by namespace; changed by writers only.
     has_indexes: AtomicBool,
     rules: Rules<K>,
@@ -95,75 +94,160 @@ struct Outcome {
 
 impl<K: Object> Inner<K> {
     fn apply(&self, mut batch: Batch<K>) {
-        let is_long = batch.len() > SHORT
-            || batch
-                .deltas
-                .iter()
-                .any(|delta| matches!(delta, Delta::Replaced(_) | Delta::Resync(_)));
-        let mut tally = Tally::default();
-        apply::rekey(&mut batch, &self.rules, &mut tally);
-        let writing = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut effects, outcome, before) = if is_long {
-            let before = self.state.pin_in_order();
-            let step = |state: &mut State<K>| self.step(state, batch, Vec::new());
-            let (effects, mut outcome) = self.state.write_long(step);
-            // Somebody may have begun to wait while the step was under way.
-            outcome.news = self.state.read_in_order(|state| self.news(state));
-            (effects, outcome, Some(before))
-        } else {
-            let prepared = self.prepare(&batch);
-            let step = |state: &mut State<K>| self.step(state, batch, prepared);
-            let (effects, outcome) = self.state.write_short(step);
-            (effects, outcome, None)
+        if let [delta] = &mut *batch.deltas
+            && self.apply_quietly(delta, &mut batch.version)
+        {
+            return;
+        }
+        self.apply_batch(batch);
+    }
+
+    fn apply_one(&self, mut delta: Delta<K>, mut version: Option<ResourceVersion>) {
+        if !self.apply_quietly(&mut delta, &mut version) {
+            self.apply_loudly(delta, version);
+        }
+    }
+
+    /// The commonest step by far: an object newer than the one held, while nobody listens and no index is kept. A step like
+    /// any other, but for what it need not ask or collect. True if that is what it was, and what was replaced is left in
+    /// its place; else nothing has changed.
+    #[inline]
+    fn apply_quietly(&self, delta: &mut Delta<K>, version: &mut Option<ResourceVersion>) -> bool {
+        let (Delta::Added(entry) | Delta::Updated(entry)) = delta else {
+            return false;
         };
-        effects.tally.batches = 1;
-        effects.tally.unkeyed = tally.unkeyed;
+        let is_quiet = || !self.log.is_wanted() && !self.waiters.is_wanted();
+        if self.rules.key_function.is_some() || self.has_indexes.load(Ordering::Relaxed) || !is_quiet() {
+            return false;
+        }
+        let stamp = Stamp::of(&*entry.object);
+        let applied = self.state.try_write(|state| {
+            // Asked again, as somebody may have come before the state was in hand.
+            if !is_quiet() || !state.indexes().is_empty() {
+                return false;
+            }
+            let Some(is_accepted) = apply::update_quietly(state, entry, stamp, version) else {
+                return false;
+            };
+            self.counters.add_update(is_accepted);
+            true
+        });
+        applied.unwrap_or(false)
+    }
+
+    #[inline(never)]
+    fn apply_loudly(&self, mut delta: Delta<K>, version: Option<ResourceVersion>) {
+        let mut tally = Tally::default();
+        if !apply::rekey(&mut delta, &self.rules, &mut tally) {
+            self.apply_short([], version, tally);
+        } else if is_long(&delta) {
+            self.apply_long(vec![delta], version, tally);
+        } else {
+            self.apply_short([delta], version, tally);
+        }
+    }
+
+    #[inline(never)]
+    fn apply_batch(&self, batch: Batch<K>) {
+        let Batch { mut deltas, version } = batch;
+        if deltas.len() == 1
+            && let Some(delta) = deltas.pop()
+        {
+            return self.apply_loudly(delta, version);
+        }
+        let mut tally = Tally::default();
+        deltas.retain_mut(|delta| apply::rekey(delta, &self.rules, &mut tally));
+        if deltas.len() > SHORT || deltas.iter().any(is_long) {
+            self.apply_long(deltas, version, tally);
+        } else {
+            self.apply_short(deltas, version, tally);
+        }
+    }
+
+    /// Applies deltas that take a bounded moment, in place.
+    fn apply_short<D>(&self, deltas: D, version: Option<ResourceVersion>, tally: Tally)
+    where
+        D: IntoIterator<Item = Delta<K>> + AsRef<[Delta<K>]>,
+    {
+        let mut effects = Effects::new(tally);
+        let mut writing = self.state.begin();
+        let prepared = self.prepare(deltas.as_ref());
+        let outcome = writing
+            .write_short(|state| self.step(state, deltas, version, prepared, &mut effects));
         self.counters.add(&effects.tally);
         if effects.wanted {
-            let (version, synced) = outcome.news.clone().unwrap_or_default();
-            let block = Block {
-                changes: effects.changes,
-                total: outcome.changes,
-                version,
-                synced,
-            };
-            self.log
-                .append(outcome.steps, block, || self.state.pin_in_order());
-        } else {
-            self.log.skip(outcome.steps, before.as_ref());
+            self.append(&mut effects, &outcome);
         }
         drop(writing);
+        self.wake(&outcome);
+        drop(effects);
+    }
+
+    /// Applies deltas that take long, aside.
+    fn apply_long(&self, deltas: Vec<Delta<K>>, version: Option<ResourceVersion>, tally: Tally) {
+        let mut effects = Effects::new(tally);
+        let mut writing = self.state.begin();
+        let before = self.state.pin_in_order();
+        let prepared = PreparedAll::new();
+        let mut outcome = writing
+            .write_long(|state| self.step(state, deltas, version, prepared, &mut effects));
+        // Somebody may have begun to wait while the step was under way.
+        outcome.news = self.state.read_in_order(|state| self.news(state));
+        self.counters.add(&effects.tally);
+        if effects.wanted {
+            self.append(&mut effects, &outcome);
+        } else {
+            self.log.skip(outcome.steps, &before);
+        }
+        drop(writing);
+        self.wake(&outcome);
+        drop((effects, before));
+    }
+
+    fn append(&self, effects: &mut Effects<K>, outcome: &Outcome) {
+        let (version, synced) = outcome.news.clone().unwrap_or_default();
+        let block = Block {
+            changes: std::mem::take(&mut effects.changes),
+            total: outcome.changes,
+            version,
+            synced,
+        };
+        self.log
+            .append(outcome.steps, block, || self.state.pin_in_order());
+    }
+
+    fn wake(&self, outcome: &Outcome) {
         if let Some((version, synced)) = &outcome.news {
             self.waiters.wake(version, *synced);
         }
-        drop(effects.dropped);
     }
 
     /// Asks the functions of the indexes before the state is taken in hand, as they are the user's.
-    fn prepare(&self, batch: &Batch<K>) -> Vec<Option<Prepared<K>>> {
+    fn prepare(&self, deltas: &[Delta<K>]) -> PreparedAll<K> {
         if !self.has_indexes.load(Ordering::Relaxed) {
-            return Vec::new();
+            return PreparedAll::new();
         }
-        let look = |state: &State<K>| (state.share_indexes(), apply::find_held(state, batch));
+        let look = |state: &State<K>| (state.share_indexes(), apply::find_held(state, deltas));
         let (indexes, held) = self.state.read_in_order(look);
-        apply::prepare(batch, held, &indexes)
+        apply::prepare(deltas, held, &indexes)
     }
 
     /// One step of the history, from the question who wants to know to the answer.
     fn step(
         &self,
         state: &mut State<K>,
-        batch: Batch<K>,
-        prepared: Vec<Option<Prepared<K>>>,
-    ) -> (Effects<K>, Outcome) {
-        let mut effects = Effects::new(self.log.is_wanted());
-        apply::apply(state, batch, prepared, &self.rules, &mut effects);
-        let outcome = Outcome {
+        deltas: impl IntoIterator<Item = Delta<K>>,
+        version: Option<ResourceVersion>,
+        prepared: PreparedAll<K>,
+        effects: &mut Effects<K>,
+    ) -> Outcome {
+        effects.wanted = self.log.is_wanted();
+        apply::apply(state, deltas, version, prepared, &self.rules, effects);
+        Outcome {
             steps: state.steps,
             changes: state.changes,
             news: self.news(state),
-        };
-        (effects, outcome)
+        }
     }
 
     fn news(&self, state: &State<K>) -> Option<(ResourceVersion, bool)> {
@@ -187,6 +271,11 @@ impl<K: Object> Inner<K> {
     }
 }
 
+/// Whether it takes long, by the size of what is held or listed.
+fn is_long<K>(delta: &Delta<K>) -> bool {
+    matches!(delta, Delta::Replaced(_) | Delta::Resync(_))
+}
+
 impl<K: Object> Cache<K> {
     /// An empty cache with the defaults of [`builder`](Self::builder).
     #[must_use]
@@ -207,6 +296,11 @@ impl<K: Object> Cache<K> {
         self.inner.apply(batch);
     }
 
+    /// Applies one delta and claims `version`: a [`Batch`] of one, without what it takes to hold many.
+    pub fn apply_one(&self, delta: Delta<K>, version: Option<ResourceVersion>) {
+        self.inner.apply_one(delta, version);
+    }
+
     /// Pins this instant.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot<K> {
@@ -219,7 +313,7 @@ impl<K: Object> Cache<K> {
         let key = KeyRef::new(Some(namespace), name);
         self.inner
             .state
-            .read(|state| state.find_ref(key).map(|held| Arc::clone(&held.object)))
+            .read(move |state| state.find_ref(key).map(|held| Arc::clone(&held.object)))
     }
 
     /// The newest object of `key`. Allocates nothing.
@@ -326,38 +420,36 @@ impl<K: Object> Apply<K> for Cache<K> {
 impl<K: Object> ReflectorStore<K> for Cache<K> {
     async fn replace(&self, replacement: Replacement<K>) -> Result<(), Closed> {
         let version = Some(replacement.version.clone());
-        self.apply(Batch::new(vec![Delta::Replaced(replacement)], version));
+        self.inner.apply_one(Delta::Replaced(replacement), version);
         Ok(())
     }
 
     async fn add(&self, entry: Entry<K>) -> Result<(), Closed> {
         let version = claimed(entry.object.version());
-        self.apply(Batch::new(vec![Delta::Added(entry)], version));
+        self.inner.apply_one(Delta::Added(entry), version);
         Ok(())
     }
 
     async fn update(&self, entry: Entry<K>) -> Result<(), Closed> {
         let version = claimed(entry.object.version());
-        self.apply(Batch::new(vec![Delta::Updated(entry)], version));
+        self.inner.apply_one(Delta::Updated(entry), version);
         Ok(())
     }
 
     async fn delete(&self, tombstone: Tombstone<K>) -> Result<(), Closed> {
         let version = claimed(tombstone.version.clone());
-        self.apply(Batch::new(vec![Delta::Deleted(tombstone)], version));
+        self.inner.apply_one(Delta::Deleted(tombstone), version);
         Ok(())
     }
 
     async fn resync(&self, part: ResyncPart) -> Result<(), Closed> {
-        self.apply(Batch::new(vec![Delta::Resync(part)], None));
+        self.inner.apply_one(Delta::Resync(part), None);
         Ok(())
     }
 
     async fn bookmark(&self, version: ResourceVersion) -> Result<(), Closed> {
-        self.apply(Batch::new(
-            vec![Delta::Bookmark(version.clone())],
-            claimed(version),
-        ));
+        let claimed = claimed(version.clone());
+        self.inner.apply_one(Delta::Bookmark(version), claimed);
         Ok(())
     }
 

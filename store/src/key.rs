@@ -5,11 +5,12 @@ use std::{
     fmt,
     hash::{BuildHasher, Hash, Hasher},
     str::FromStr,
-    sync::{Arc, LazyLock},
+    sync::LazyLock,
 };
 
-use foldhash::quality::RandomState;
+use foldhash::fast::RandomState;
 use smallvec::SmallVec;
+use triomphe::{Arc, HeaderSlice};
 
 /// One hasher for the whole process: a key is hashed once, when it is made, and carries the result along.
 /// Seeded at random, since names are chosen by whoever may create objects.
@@ -22,7 +23,7 @@ static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::default);
 /// first.
 ///
 /// # Shape
-/// 32 bytes and one shared allocation for the text `<namespace>/<name>`.
+/// 16 bytes and one shared allocation: the hash, and the text `<namespace>/<name>`.
 ///
 /// # Examples
 /// ```
@@ -38,11 +39,13 @@ static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::default);
 /// # Source
 /// client-go `tools/cache/store.go` `ObjectName`, `MetaNamespaceKeyFunc`, `SplitMetaNamespaceKey`.
 #[derive(Clone)]
-pub struct ObjectKey {
-    text: Arc<str>,
+pub struct ObjectKey(Arc<HeaderSlice<Head, str>>);
+
+/// What a key knows of its text; bytes, so that the text follows without a gap.
+struct Head {
+    hash: [u8; 8],
     /// Bytes of the namespace; [`CLUSTER`] where there is none.
-    split: u32,
-    hash: u64,
+    split: [u8; 4],
 }
 
 const CLUSTER: u32 = u32::MAX;
@@ -73,43 +76,51 @@ impl ObjectKey {
         let split = u32::try_from(namespace.len())
             .ok()
             .filter(|split| *split != CLUSTER);
-        Self {
-            text: text.into(),
-            split: split.expect("a namespace is shorter than 4 GiB"),
-            hash: KeyRef::new(Some(namespace), name).hash(),
-        }
+        let split = split.expect("a namespace is shorter than 4 GiB");
+        Self::of(KeyRef::new(Some(namespace), name), split, text)
     }
 
     /// The key of a cluster-scoped object.
     #[must_use]
     pub fn cluster(name: &str) -> Self {
-        Self {
-            text: name.into(),
-            split: CLUSTER,
-            hash: KeyRef::new(None, name).hash(),
-        }
+        Self::of(KeyRef::new(None, name), CLUSTER, name)
+    }
+
+    fn of(key: KeyRef<'_>, split: u32, text: &str) -> Self {
+        let head = Head {
+            hash: key.hash().to_ne_bytes(),
+            split: split.to_ne_bytes(),
+        };
+        Self(Arc::from_header_and_str(head, text))
+    }
+
+    /// Bytes of the namespace; [`CLUSTER`] where there is none.
+    #[inline]
+    fn split(&self) -> u32 {
+        u32::from_ne_bytes(self.0.header.split)
     }
 
     /// The namespace, `None` for a cluster-scoped object.
     #[must_use]
     pub fn namespace(&self) -> Option<&str> {
-        (self.split != CLUSTER).then(|| &self.text[..self.split as usize])
+        let split = self.split();
+        (split != CLUSTER).then(|| &self.as_str()[..split as usize])
     }
 
     /// The name.
     #[must_use]
     pub fn name(&self) -> &str {
-        if self.split == CLUSTER {
-            &self.text
-        } else {
-            &self.text[self.split as usize + 1..]
+        match self.split() {
+            CLUSTER => self.as_str(),
+            split => &self.as_str()[split as usize + 1..],
         }
     }
 
     /// `<namespace>/<name>`, or `<name>` for a cluster-scoped object.
     #[must_use]
+    #[inline]
     pub fn as_str(&self) -> &str {
-        &self.text
+        &self.0.slice
     }
 
     /// The same key, borrowed.
@@ -123,8 +134,9 @@ impl ObjectKey {
 
     /// The hash computed when the key was made; equal keys have equal hashes within one process.
     #[must_use]
+    #[inline]
     pub fn precomputed_hash(&self) -> u64 {
-        self.hash
+        u64::from_ne_bytes(self.0.header.hash)
     }
 }
 
@@ -140,6 +152,7 @@ pub struct KeyRef<'a> {
 impl<'a> KeyRef<'a> {
     /// A borrowed key; an empty namespace counts as none.
     #[must_use]
+    #[inline]
     pub fn new(namespace: Option<&'a str>, name: &'a str) -> Self {
         Self {
             namespace: namespace.filter(|namespace| !namespace.is_empty()),
@@ -188,21 +201,38 @@ impl PartialEq<ObjectKey> for KeyRef<'_> {
     #[inline]
     fn eq(&self, other: &ObjectKey) -> bool {
         // Bytes, since slicing text would look for the borders of characters.
-        let (text, name) = (other.text.as_bytes(), self.name.as_bytes());
+        let (text, name) = (other.as_str().as_bytes(), self.name.as_bytes());
         let Some(namespace) = self.namespace else {
-            return other.split == CLUSTER && text == name;
+            return text.len() == name.len() && other.split() == CLUSTER && text == name;
         };
-        let split = namespace.len();
-        other.split as usize == split
-            && text.len() == split + 1 + name.len()
-            && text.starts_with(namespace.as_bytes())
-            && text.ends_with(name)
+        let Some((front, back)) = text.split_at_checked(namespace.len()) else {
+            return false;
+        };
+        // The lengths first: they lie beside the pointer to the text, all else behind it.
+        back.len() == name.len() + 1
+            && other.split() as usize == namespace.len()
+            && is_same_short(front, namespace.as_bytes())
+            && back[1..] == *name
+    }
+}
+
+/// Whether two texts of one length are the same, without a call where they are of the usual length of a namespace.
+#[inline]
+fn is_same_short(a: &[u8], b: &[u8]) -> bool {
+    let ends = |text: &[u8]| Some((*text.first_chunk::<8>()?, *text.last_chunk::<8>()?));
+    match ends(a).zip(ends(b)) {
+        Some((a_ends, b_ends)) if a.len() <= 16 => a_ends == b_ends,
+        _ => a == b,
     }
 }
 
 impl PartialEq for ObjectKey {
     fn eq(&self, other: &Self) -> bool {
-        self.hash == other.hash && self.split == other.split && self.text == other.text
+        Arc::ptr_eq(&self.0, &other.0)
+            || (self.as_str().len() == other.as_str().len()
+                && self.0.header.hash == other.0.header.hash
+                && self.0.header.split == other.0.header.split
+                && self.as_str() == other.as_str())
     }
 }
 
@@ -210,7 +240,7 @@ impl Eq for ObjectKey {}
 
 impl Hash for ObjectKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.hash);
+        state.write_u64(self.precomputed_hash());
     }
 }
 
@@ -228,13 +258,13 @@ impl PartialOrd for ObjectKey {
 
 impl fmt::Display for ObjectKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.text)
+        f.pad(self.as_str())
     }
 }
 
 impl fmt::Debug for ObjectKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&*self.text, f)
+        fmt::Debug::fmt(self.as_str(), f)
     }
 }
 

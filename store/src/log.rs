@@ -107,30 +107,27 @@ impl<K> Log<K> {
 
     /// Whether anybody listens. A joiner counts before it pins the state under the state's mutex; a writer that asks
     /// under that mutex and sees nobody will be seen by the pin of whoever joins.
+    #[inline]
     pub(crate) fn is_wanted(&self) -> bool {
         self.count.load(Ordering::SeqCst) > 0
     }
 
-    /// Notes that the state went to `steps` with nobody listening. Who joined meanwhile and pinned `before` still has
-    /// that step to make up.
-    pub(crate) fn skip(&self, steps: u64, before: Option<&Arc<State<K>>>) {
+    /// Notes that a long step went to `steps` with nobody listening when it began. Who joined meanwhile and pinned
+    /// `before` still has that step to make up. Short steps with nobody listening need no note: whoever joins later has
+    /// them in its pin.
+    pub(crate) fn skip(&self, steps: u64, before: &Arc<State<K>>) {
         let mut inner = self.lock();
-        let gone = std::mem::take(&mut inner.blocks);
-        inner.tail = steps;
-        inner.held = 0;
         for (_, reader) in &mut inner.readers {
-            if matches!(reader.cursor, Cursor::At(at) if at < steps)
-                && let Some(before) = before
-            {
+            if matches!(reader.cursor, Cursor::At(at) if at < steps) {
                 reader.cursor = Cursor::Overrun(Overrun {
                     backlog: VecDeque::new(),
                     pin: Arc::clone(before),
                 });
             }
         }
+        inner.tail = steps;
         let wakers = inner.wakers();
         drop(inner);
-        drop(gone);
         wakers.into_iter().for_each(Waker::wake);
     }
 
@@ -139,10 +136,14 @@ impl<K> Log<K> {
         let block = Arc::new(block);
         let mut gone = Vec::new();
         let mut inner = self.lock();
+        if inner.blocks.is_empty() {
+            // The steps before it were taken with nobody listening.
+            inner.tail = steps - 1;
+        }
         inner.held += weight(&block);
         inner.blocks.push_back(block);
         debug_assert_eq!(inner.tail + inner.blocks.len() as u64, steps);
-        if inner.held > self.capacity && inner.blocks.len() > 1 {
+        if inner.readers.is_empty() || inner.held > self.capacity && inner.blocks.len() > 1 {
             inner.trim(&mut gone);
         }
         if inner.held > self.capacity && inner.blocks.len() > 1 {

@@ -7,9 +7,11 @@
 mod paged;
 mod shards;
 mod slot_set;
+mod slot_table;
 
 pub(crate) use {
     paged::{Differing, Paged, bytes_per_element},
     shards::Shards,
     slot_set::{SlotSet, SlotSetIter},
+    slot_table::SlotTable,
 };

@@ -11,6 +11,10 @@
 //! swapped in; meanwhile the state as it was stays published. Nobody holds the mutex while iterating, building,
 //! waiting or dropping objects.
 //!
+//! # Who writes
+//! Whoever holds [`Writing`], for as many steps and looks as it takes; or, for a single short step that needs nothing
+//! besides, whoever holds the mutex and sees that nobody holds `Writing` ([`Publish::try_write`]).
+//!
 //! # Why a reader always sees the newest state
 //! A publication is taken back under the mutex *before* the state changes under the same hold. So whatever is
 //! published is what the mutex holds, until a writer that has already taken the mutex commits; a reader that sees
@@ -18,7 +22,7 @@
 
 use std::sync::Arc;
 
-use crate::sync::{Mutex, Published, lock};
+use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering, Published, lock};
 
 /// Reads that found nothing published before one of them publishes: publishing makes the next write copy chunks,
 /// which only pays if several readers share it.
@@ -27,6 +31,23 @@ const READS_BEFORE_PUBLISHING: u32 = 16;
 pub(crate) struct Publish<T> {
     resting: Mutex<Resting<T>>,
     published: Published<T>,
+    writer: Mutex<()>,
+    /// Whether `writer` is held. Set before its holder takes the mutex of the state for the first time, so that whoever
+    /// takes that mutex later sees it.
+    is_writing: AtomicBool,
+}
+
+/// The right to write, of one at a time.
+pub(crate) struct Writing<'a, T> {
+    publish: &'a Publish<T>,
+    _writer: MutexGuard<'a, ()>,
+}
+
+impl<T> Drop for Writing<'_, T> {
+    fn drop(&mut self) {
+        // Release, for what was done under this right: who sees it gone through `try_write` does the same.
+        self.publish.is_writing.store(false, Ordering::Release);
+    }
 }
 
 struct Resting<T> {
@@ -45,7 +66,33 @@ impl<T: Clone> Publish<T> {
                 reads: 0,
             }),
             published: Published::empty(),
+            writer: Mutex::new(()),
+            is_writing: AtomicBool::new(false),
         }
+    }
+
+    /// Waits for the right to write.
+    pub(crate) fn begin(&self) -> Writing<'_, T> {
+        let writer = lock(&self.writer);
+        // Relaxed, since the mutex of the state orders it: a holder of that before this one has done its step, one after
+        // it sees this.
+        self.is_writing.store(true, Ordering::Relaxed);
+        Writing {
+            publish: self,
+            _writer: writer,
+        }
+    }
+
+    /// Writes in one short step, in place as far as nobody holds a pin; not if somebody has the right to write.
+    #[inline]
+    pub(crate) fn try_write<R>(&self, step: impl FnOnce(&mut T) -> R) -> Option<R> {
+        let mut resting = lock(&self.resting);
+        if self.is_writing.load(Ordering::Acquire) {
+            return None;
+        }
+        // Dropped under the mutex on purpose, see `write_short`.
+        drop(self.unpublish(&mut resting));
+        Some(step(&mut resting.state))
     }
 
     /// Pins the newest state.
@@ -66,11 +113,11 @@ impl<T: Clone> Publish<T> {
 
     /// Looks at the newest state for a bounded moment.
     #[inline]
-    pub(crate) fn read<R>(&self, look: impl Fn(&T) -> R) -> R {
-        if let Some(answer) = self.published.with(|pinned| look(pinned)) {
-            return answer;
+    pub(crate) fn read<R>(&self, look: impl Fn(&T) -> R + Copy) -> R {
+        match self.published.with(|pinned| look(pinned)) {
+            Some(answer) => answer,
+            None => self.read_resting(look),
         }
-        self.read_resting(look)
     }
 
     /// Looks at the newest state under the mutex, for a bounded moment, ordered with every write.
@@ -79,6 +126,7 @@ impl<T: Clone> Publish<T> {
     }
 
     #[cold]
+    #[inline(never)]
     fn read_resting<R>(&self, look: impl Fn(&T) -> R) -> R {
         let mut resting = lock(&self.resting);
         resting.reads += 1;
@@ -103,10 +151,20 @@ impl<T: Clone> Publish<T> {
         pinned
     }
 
-    /// Writes in one short step, in place as far as nobody holds a pin. One writer at a time; the caller sees to it.
-    pub(crate) fn write_short<R>(&self, step: impl FnOnce(&mut T) -> R) -> R {
-        let mut resting = lock(&self.resting);
-        let unpublished = self.unpublish(&mut resting);
+    fn unpublish(&self, resting: &mut Resting<T>) -> Option<Arc<T>> {
+        resting.reads = 0;
+        if !std::mem::take(&mut resting.is_published) {
+            return None;
+        }
+        self.published.set(None)
+    }
+}
+
+impl<T: Clone> Writing<'_, T> {
+    /// Writes in one short step, in place as far as nobody holds a pin.
+    pub(crate) fn write_short<R>(&mut self, step: impl FnOnce(&mut T) -> R) -> R {
+        let mut resting = lock(&self.publish.resting);
+        let unpublished = self.publish.unpublish(&mut resting);
         // Dropped under the mutex on purpose: it must go before the write for chunks to be unshared, and what it
         // shares with the state is all it can free.
         drop(unpublished);
@@ -114,27 +172,19 @@ impl<T: Clone> Publish<T> {
     }
 
     /// Writes for as long as it takes; readers see the state as it was until `step` returns, and then all of it.
-    /// One writer at a time; the caller sees to it.
-    pub(crate) fn write_long<R>(&self, step: impl FnOnce(&mut T) -> R) -> R {
+    ///
+    pub(crate) fn write_long<R>(&mut self, step: impl FnOnce(&mut T) -> R) -> R {
         let mut state = {
-            let mut resting = lock(&self.resting);
-            self.publish(&mut resting);
+            let mut resting = lock(&self.publish.resting);
+            self.publish.publish(&mut resting);
             resting.state.clone()
         };
         let answer = step(&mut state);
-        let mut resting = lock(&self.resting);
-        let unpublished = self.unpublish(&mut resting);
+        let mut resting = lock(&self.publish.resting);
+        let unpublished = self.publish.unpublish(&mut resting);
         let before = std::mem::replace(&mut resting.state, state);
         drop(resting);
         drop((unpublished, before));
         answer
-    }
-
-    fn unpublish(&self, resting: &mut Resting<T>) -> Option<Arc<T>> {
-        resting.reads = 0;
-        if !std::mem::take(&mut resting.is_published) {
-            return None;
-        }
-        self.published.set(None)
     }
 }

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use crate::{
     KeyRef, Object, ObjectKey, ResourceVersion,
     index::{Edit, Postings, ValueTable},
-    persist::{Paged, Shards, SlotSet, bytes_per_element},
+    persist::{Paged, SlotSet, SlotTable, bytes_per_element},
 };
 
 const NO_SLOT: u32 = u32::MAX;
@@ -16,7 +16,7 @@ const NO_SLOT: u32 = u32::MAX;
 pub(crate) struct State<K> {
     slots: Paged<Slot<K>>,
     /// Key → slot.
-    table: Shards<u32>,
+    table: SlotTable,
     /// First of the list of vacant slots.
     vacant: u32,
     namespaces: ValueTable<Box<str>>,
@@ -75,6 +75,7 @@ pub(crate) struct Stamp {
 }
 
 impl Stamp {
+    #[inline]
     pub(crate) fn of<K: Object>(object: &K) -> Self {
         let version = object.version().as_u64().unwrap_or(0);
         let uid = object.uid().map_or(0, Self::uid_hash);
@@ -82,7 +83,7 @@ impl Stamp {
     }
 
     fn uid_hash(uid: &str) -> u64 {
-        crate::index::hash_value(uid).max(1)
+        KeyRef { namespace: None, name: uid }.hash().max(1)
     }
 
     /// Whether both have a uid, and not the same.
@@ -154,7 +155,7 @@ impl<K> State<K> {
     pub(crate) fn new(rekeyed: bool) -> Self {
         Self {
             slots: Paged::default(),
-            table: Shards::default(),
+            table: SlotTable::default(),
             vacant: NO_SLOT,
             namespaces: ValueTable::default(),
             key_bytes: 0,
@@ -183,25 +184,28 @@ impl<K> State<K> {
 
     #[inline]
     pub(crate) fn find(&self, key: &ObjectKey) -> Option<(u32, &Held<K>)> {
-        let mut found = None;
-        self.table.find(key.precomputed_hash(), |slot| {
-            found = self
-                .slot(*slot)
-                .filter(|held| held.key == *key)
-                .map(|held| (*slot, held));
-            found.is_some()
-        })?;
-        found
+        let slot = self.table.first(key.precomputed_hash())?;
+        match self.slot(slot) {
+            Some(held) if held.key == *key => Some((slot, held)),
+            _ => self.find_further(key.as_ref()),
+        }
     }
 
     #[inline]
     pub(crate) fn find_ref(&self, key: KeyRef<'_>) -> Option<&Held<K>> {
-        let mut found = None;
-        self.table.find(key.hash(), |slot| {
-            found = self.slot(*slot).filter(|held| key == held.key);
-            found.is_some()
-        })?;
-        found
+        match self.slot(self.table.first(key.hash())?) {
+            Some(held) if key == held.key => Some(held),
+            _ => self.find_further(key).map(|(_, held)| held),
+        }
+    }
+
+    /// Finds `key` where another key has as good as the same hash.
+    #[cold]
+    #[inline(never)]
+    fn find_further(&self, key: KeyRef<'_>) -> Option<(u32, &Held<K>)> {
+        let is_it = |slot| self.slot(slot).is_some_and(|held| key == held.key);
+        let slot = self.table.find(key.hash(), is_it)?;
+        Some((slot, self.slot(slot)?))
     }
 
     /// The slots of objects whose metadata has `key`.
@@ -263,9 +267,9 @@ impl<K> State<K> {
     }
 }
 
-/// The text of a key with its two reference counts.
+/// The text of a key with its reference count, its hash, and where it splits.
 fn key_bytes(key: &ObjectKey) -> usize {
-    key.as_str().len() + 16
+    key.as_str().len() + 20
 }
 
 /// What a change of one slot does to the indexes, computed before the state was at hand: the functions are the user's,
@@ -326,16 +330,12 @@ impl<K: Object> State<K> {
         self.key_bytes += key_bytes(&held.key);
         let hash = held.key.precomputed_hash();
         *self.slots.get_mut(slot as usize) = Slot::Held(held);
-        let slots = &self.slots;
-        let hash_of = |slot: &u32| {
-            let held = slots.get(*slot as usize).and_then(Slot::held);
-            held.expect("the table holds held slots").key.precomputed_hash()
-        };
-        self.table.insert_new(hash, slot, hash_of);
+        self.table.insert_new(hash, slot);
         slot
     }
 
     /// Replaces what `slot` holds, and hands it back.
+    #[inline]
     pub(crate) fn replace(
         &mut self,
         slot: u32,
@@ -343,21 +343,27 @@ impl<K: Object> State<K> {
         stamp: Stamp,
         prepared: Option<Prepared<K>>,
     ) -> Arc<K> {
-        let Some(held) = self.slot(slot) else {
-            unreachable!("only held slots are replaced")
-        };
         if !self.indexes.is_empty() || self.metadata.is_some() {
+            let held = self.slot(slot).expect("only held slots are replaced");
             let old = Arc::clone(&held.object);
             self.reindex(slot, Some(&old), Some(&object), prepared);
             if self.metadata.is_some() {
                 self.move_metadata(slot, &old, &object);
             }
         }
+        let mut object = object;
+        self.exchange(slot, &mut object, stamp);
+        object
+    }
+
+    /// Puts `object` into `slot` in exchange for what it holds, as far as no index is concerned.
+    #[inline]
+    pub(crate) fn exchange(&mut self, slot: u32, object: &mut Arc<K>, stamp: Stamp) {
         let Slot::Held(held) = self.slots.get_mut(slot as usize) else {
             unreachable!("only held slots are replaced")
         };
         held.stamp = stamp;
-        std::mem::replace(&mut held.object, object)
+        std::mem::swap(&mut held.object, object);
     }
 
     /// Keys of the user's may stay while namespace or name change.
@@ -395,8 +401,7 @@ impl<K: Object> State<K> {
             unreachable!("only held slots are emptied")
         };
         self.vacant = slot;
-        self.table
-            .remove(held.key.precomputed_hash(), |other| *other == slot);
+        self.table.remove(held.key.precomputed_hash(), slot);
         if let Some(namespace) = held.object.namespace().filter(|text| !text.is_empty()) {
             self.namespaces.remove(namespace, slot);
         }

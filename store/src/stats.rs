@@ -45,6 +45,17 @@ macro_rules! counters {
                 })*
             }
 
+            /// Adds a batch of one update, whose version was accepted or not.
+            #[inline]
+            pub(crate) fn add_update(&self, is_accepted: bool) {
+                for count in [&self.batches, &self.updated] {
+                    count.store(count.load(Relaxed) + 1, Relaxed);
+                }
+                if !is_accepted {
+                    self.stale_versions.store(self.stale_versions.load(Relaxed) + 1, Relaxed);
+                }
+            }
+
             pub(crate) fn read(&self) -> Stats {
                 Stats { $($field: self.$field.load(Relaxed)),* }
             }

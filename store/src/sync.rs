@@ -1,14 +1,21 @@
 //! The primitives of the publish step: std's, or loom's when a model checker drives them.
 
 #[cfg(not(loom))]
-pub(crate) use std::sync::{Mutex, MutexGuard};
+pub(crate) use std::sync::{
+    Mutex, MutexGuard,
+    atomic::{AtomicBool, Ordering},
+};
 
 #[cfg(loom)]
-pub(crate) use loom::sync::{Mutex, MutexGuard};
+pub(crate) use loom::sync::{
+    Mutex, MutexGuard,
+    atomic::{AtomicBool, Ordering},
+};
 
 use std::sync::{Arc, PoisonError};
 
 /// Locks, whether or not a holder panicked: every structure here is left whole at each point that can unwind.
+#[inline]
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -33,7 +40,8 @@ impl<T> Published<T> {
 
     #[inline]
     pub(crate) fn with<R>(&self, look: impl FnOnce(&Arc<T>) -> R) -> Option<R> {
-        self.0.load().as_ref().map(look)
+        let published = self.0.load();
+        published.as_ref().map(look)
     }
 }
 

@@ -40,23 +40,33 @@ impl ResourceVersion {
     /// Reads a version; the empty text is [`UNSET`](Self::UNSET).
     #[must_use]
     pub fn new(text: &str) -> Self {
-        // In one pass, since every object that arrives is read so.
-        let mut number = Some(0u64);
-        for byte in text.bytes() {
-            let digit = byte.wrapping_sub(b'0');
-            if digit > 9 {
-                return Self(Repr::Opaque(text.into()));
+        let bytes = text.as_bytes();
+        match bytes {
+            [] => return Self(Repr::Unset),
+            // No sum of nineteen digits is too large, so that the versions there are take one plain pass.
+            [b'1'..=b'9', ..] if bytes.len() <= 19 => {
+                let digits = bytes.iter().map(|byte| byte.wrapping_sub(b'0'));
+                let number = digits.map(u64::from).try_fold(0u64, |number, digit| {
+                    (digit <= 9).then(|| number.wrapping_mul(10).wrapping_add(digit))
+                });
+                if let Some(number) = number {
+                    return Self(Repr::Number(number));
+                }
             }
-            number = number
-                .and_then(|number| number.checked_mul(10))
-                .and_then(|number| number.checked_add(u64::from(digit)));
+            _ => {}
         }
-        Self(match (text, number) {
-            ("", _) => Repr::Unset,
-            ("0", _) => Repr::Number(0),
-            _ if text.starts_with('0') => Repr::Opaque(text.into()),
-            (_, Some(number)) => Repr::Number(number),
-            (_, None) => Repr::Digits(text.into()),
+        Self::unusual(text)
+    }
+
+    /// Anything but a number of few digits.
+    #[cold]
+    fn unusual(text: &str) -> Self {
+        let bytes = text.as_bytes();
+        let is_number = bytes.iter().all(u8::is_ascii_digit);
+        Self(match text.parse() {
+            Ok(number) if is_number && (bytes[0] != b'0' || bytes.len() == 1) => Repr::Number(number),
+            Err(_) if is_number && bytes[0] != b'0' => Repr::Digits(text.into()),
+            _ => Repr::Opaque(text.into()),
         })
     }
 
@@ -74,6 +84,7 @@ impl ResourceVersion {
 
     /// The version as a number, where it fits one.
     #[must_use]
+    #[inline]
     pub fn as_u64(&self) -> Option<u64> {
         if let Repr::Number(number) = self.0 {
             Some(number)
@@ -84,6 +95,7 @@ impl ResourceVersion {
 }
 
 impl PartialOrd for ResourceVersion {
+    #[inline]
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         use Repr::{Digits, Number, Opaque, Unset};
         match (&self.0, &other.0) {

@@ -52,6 +52,7 @@ impl Waiters {
     }
 
     /// Whether anybody waits. Asked under the state's mutex, before which waiters have been added.
+    #[inline]
     pub(crate) fn is_wanted(&self) -> bool {
         self.count.load(Ordering::SeqCst) > 0
     }

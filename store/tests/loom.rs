@@ -53,8 +53,8 @@ fn readers_see_whole_states_and_never_go_back() {
                 assert!(first <= second && second <= third, "I2: a reader went back");
             })
         };
-        state.write_short(step);
-        state.write_long(step);
+        state.begin().write_short(step);
+        state.begin().write_long(step);
         assert_eq!(*state.pin(), (2, 2), "a writer sees what it wrote");
         reader.join().unwrap();
         assert_eq!(state.read(|pair| *pair), (2, 2));
@@ -74,8 +74,8 @@ fn a_pin_never_changes_while_the_writer_goes_on() {
                 assert_eq!(*pinned, before);
             })
         };
-        state.write_short(step);
-        state.write_short(step);
+        state.begin().write_short(step);
+        state.begin().write_short(step);
         reader.join().unwrap();
     });
 }
@@ -94,7 +94,7 @@ fn two_readers_that_publish_at_once_agree_with_the_writer() {
                 })
             })
             .collect();
-        state.write_short(step);
+        state.begin().write_short(step);
         let seen: Vec<Pair> = readers.into_iter().map(|reader| reader.join().unwrap()).collect();
         assert!(seen.iter().all(|pair| *pair <= (1, 1)));
         assert_eq!(*state.pin(), (1, 1));
@@ -114,11 +114,59 @@ fn whoever_joins_has_the_step_in_its_pin_or_is_seen_by_the_writer() {
                 state.pin_in_order().0
             })
         };
-        let wanted = state.write_short(|pair| {
+        let wanted = state.begin().write_short(|pair| {
             step(pair);
             listening.load(Ordering::SeqCst) > 0
         });
         let pinned = joiner.join().unwrap();
         assert!(wanted || pinned == 1, "a step that is neither logged nor pinned");
+    });
+}
+
+/// A step that needs no right to write is never lost to one under way, however the two fall together.
+#[test]
+fn a_step_tried_beside_a_long_one_is_refused_or_kept() {
+    model(|| {
+        let state = Arc::new(Publish::<Pair>::new((0, 0)));
+        let trier = {
+            let state = Arc::clone(&state);
+            thread::spawn(move || state.try_write(step).is_some())
+        };
+        let mut writing = state.begin();
+        let before = *state.pin_in_order();
+        let seen = writing.write_long(|pair| {
+            let seen = *pair;
+            step(pair);
+            seen
+        });
+        assert_eq!(before, seen, "something was written under a right of another");
+        drop(writing);
+        let kept = usize::from(trier.join().unwrap());
+        assert_eq!(*state.pin(), (1 + kept, 1 + kept));
+    });
+}
+
+/// What a holder of the right to write notes beside the state is seen by whoever may write without it afterwards.
+#[test]
+fn a_step_tried_later_sees_what_was_noted_under_the_right_to_write() {
+    model(|| {
+        let state = Arc::new(Publish::<Pair>::new((0, 0)));
+        let noted = Arc::new(AtomicUsize::new(0));
+        let writer = {
+            let (state, noted) = (Arc::clone(&state), Arc::clone(&noted));
+            thread::spawn(move || {
+                let mut writing = state.begin();
+                writing.write_short(step);
+                // As the counters are: one writer at a time, so a load and a store.
+                noted.store(noted.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+                drop(writing);
+            })
+        };
+        state.try_write(|pair| {
+            step(pair);
+            noted.store(noted.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        });
+        writer.join().unwrap();
+        assert_eq!(noted.load(Ordering::Relaxed), state.pin().0);
     });
 }

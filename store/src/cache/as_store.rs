@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::{Cache, claimed};
 use crate::{
-    Batch, Delta, Entry, IndexExists, Indexer, NoIndex, Object, ObjectKey, Replacement, ResourceVersion,
+    Delta, Entry, IndexExists, Indexer, NoIndex, Object, ObjectKey, Replacement, ResourceVersion,
     ResyncPart, Snapshot, Store, TextValues, Tombstone, Unkeyed,
     index::{ByName, Postings, find_text, text_of, values_text},
     persist::SlotSet,
@@ -29,7 +29,7 @@ impl<K: Object> Cache<K> {
     fn put(&self, object: Arc<K>, delta: fn(Entry<K>) -> Delta<K>) -> Result<(), Unkeyed<Arc<K>>> {
         let version = claimed(object.version());
         let entry = self.entry(object)?;
-        self.apply(Batch::new(vec![delta(entry)], version));
+        self.inner.apply_one(delta(entry), version);
         Ok(())
     }
 }
@@ -55,31 +55,29 @@ impl<K: Object> Store<K> for Cache<K> {
             inferred: false,
             ..Tombstone::of(key)
         };
-        self.apply(Batch::new(vec![Delta::Deleted(tombstone)], version));
+        self.inner.apply_one(Delta::Deleted(tombstone), version);
         Ok(())
     }
 
     fn delete_key(&self, key: &ObjectKey) {
         let tombstone = Tombstone::of(key.clone());
-        self.apply(Batch::new(vec![Delta::Deleted(tombstone)], None));
+        self.inner.apply_one(Delta::Deleted(tombstone), None);
     }
 
     fn replace(&self, objects: Vec<Arc<K>>, version: ResourceVersion) -> Result<(), Unkeyed<Arc<K>>> {
         let entries: Result<Vec<_>, _> = objects.into_iter().map(|object| self.entry(object)).collect();
         let replacement = Replacement::new(entries?, version.clone());
-        self.apply(Batch::new(vec![Delta::Replaced(replacement)], claimed(version)));
+        self.inner.apply_one(Delta::Replaced(replacement), claimed(version));
         Ok(())
     }
 
     fn resync(&self) {
-        self.apply(Batch::new(vec![Delta::Resync(ResyncPart::ALL)], None));
+        self.inner.apply_one(Delta::Resync(ResyncPart::ALL), None);
     }
 
     fn bookmark(&self, version: ResourceVersion) {
-        self.apply(Batch::new(
-            vec![Delta::Bookmark(version.clone())],
-            claimed(version),
-        ));
+        let claimed = claimed(version.clone());
+        self.inner.apply_one(Delta::Bookmark(version), claimed);
     }
 
     fn resource_version(&self) -> ResourceVersion {

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, atomic::AtomicBool},
+    sync::{Arc, atomic::AtomicBool},
 };
 
 use super::{Alive, Cache, Inner};
@@ -99,7 +99,6 @@ impl<K: Object> CacheBuilder<K> {
         let inner = Arc::new(Inner {
             state: Publish::new(state),
             log: Log::new(self.log_capacity),
-            writer: Mutex::new(()),
             has_indexes,
             rules: Rules {
                 unchanged: self.unchanged,

@@ -1,6 +1,6 @@
 //! Indexes that come and go while the cache runs.
 
-use std::sync::{Arc, PoisonError, atomic::Ordering};
+use std::sync::{Arc, atomic::Ordering};
 
 use super::{Cache, Inner};
 use crate::{
@@ -43,14 +43,14 @@ impl<K: Object> Inner<K> {
         let second = self.state.pin_in_order();
         fill(&mut postings, Some(&first), &second);
         drop(first);
-        let writing = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut writing = self.state.begin();
         let last = self.state.pin_in_order();
         if taken(&last) {
             return Err(exists());
         }
         fill(&mut postings, Some(&second), &last);
         drop((second, last));
-        self.state.write_short(|state| {
+        writing.write_short(|state| {
             let mut indexes = state.indexes().to_vec();
             indexes.push(postings);
             state.set_indexes(indexes);
@@ -61,8 +61,8 @@ impl<K: Object> Inner<K> {
     }
 
     pub(super) fn drop_index(&self, which: impl Fn(&dyn Postings<K>) -> bool) -> bool {
-        let writing = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let dropped = self.state.write_short(|state| {
+        let mut writing = self.state.begin();
+        let dropped = writing.write_short(|state| {
             let at = state.indexes().iter().position(|index| which(&**index))?;
             let mut indexes = state.indexes().to_vec();
             let dropped = indexes.remove(at);

@@ -44,10 +44,8 @@ impl<T> Paged<T> {
 
     #[inline]
     pub(crate) fn get(&self, at: usize) -> Option<&T> {
-        if at >= self.len {
-            return None;
-        }
-        let node = self.top[at / BRANCH_SPAN][at / NODE_SPAN % NODE].as_ref()?;
+        let branch = self.top.get(at / BRANCH_SPAN)?;
+        let node = branch[at / NODE_SPAN % NODE].as_ref()?;
         let leaf = node[at / LEAF % NODE].as_ref()?;
         Some(&leaf[at % LEAF])
     }
