@@ -76,8 +76,8 @@ pub(crate) struct Overrun<K> {
 
 /// What a subscription finds in the log.
 pub(crate) enum Found<K> {
-    /// Blocks from this position on.
-    Blocks(u64, VecDeque<BlockRef<K>>),
+    /// Blocks from this position on, put where the caller wants them.
+    Blocks(u64),
     Overrun(Overrun<K>),
     Nothing,
     Closed,
@@ -185,11 +185,16 @@ impl<K> Log<K> {
         reaches
     }
 
-    /// Takes what is next for `reader`, or leaves `waker` to be told of it.
-    pub(crate) fn take(&self, reader: usize, waker: &Waker) -> Found<K> {
+    /// Takes what is next for `reader` into `blocks`, which is empty, or leaves `waker` to be told of it.
+    pub(crate) fn take(
+        &self,
+        reader: usize,
+        waker: &Waker,
+        blocks: &mut VecDeque<BlockRef<K>>,
+    ) -> Found<K> {
         let mut gone = Vec::new();
         let mut inner = self.lock();
-        let found = inner.take(reader, waker, &mut gone);
+        let found = inner.take(reader, waker, blocks, &mut gone);
         drop(inner);
         drop(gone);
         found
@@ -294,7 +299,13 @@ impl<K> Inner<K> {
             .collect()
     }
 
-    fn take(&mut self, reader: usize, waker: &Waker, gone: &mut Vec<BlockRef<K>>) -> Found<K> {
+    fn take(
+        &mut self,
+        reader: usize,
+        waker: &Waker,
+        blocks: &mut VecDeque<BlockRef<K>>,
+        gone: &mut Vec<BlockRef<K>>,
+    ) -> Found<K> {
         let (tail, head) = (self.tail, self.head());
         let state = &mut self.readers[reader];
         let at = match std::mem::replace(&mut state.cursor, Cursor::Away) {
@@ -312,7 +323,6 @@ impl<K> Inner<K> {
             return Found::Nothing;
         }
         let first = usize::try_from(at - tail).expect("blocks are in memory");
-        let mut blocks = VecDeque::new();
         let mut taken = 0;
         for block in self.blocks.range(first..) {
             taken += weight(block);
@@ -325,6 +335,6 @@ impl<K> Inner<K> {
         if at == tail {
             self.trim(gone);
         }
-        Found::Blocks(at, blocks)
+        Found::Blocks(at)
     }
 }

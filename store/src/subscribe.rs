@@ -223,14 +223,24 @@ impl<K: Object> Subscription<K> {
             }
             self.source = Source::nothing(seen.steps);
         }
-        match self.inner.log.take(self.reader, context.waker()) {
-            Found::Blocks(position, blocks) => {
-                self.source = Source::Blocks {
-                    blocks,
-                    at: 0,
-                    position,
-                    pin: None,
-                };
+        // The buffer is used again and again: one that keeps up takes a block at a time.
+        let mut blocks = match &mut self.source {
+            Source::Blocks { blocks, .. } => std::mem::take(blocks),
+            Source::CatchUp { .. } => Backlog::new(),
+        };
+        let found = self
+            .inner
+            .log
+            .take(self.reader, context.waker(), &mut blocks);
+        let at_position = |blocks, position| Source::Blocks {
+            blocks,
+            at: 0,
+            position,
+            pin: None,
+        };
+        match found {
+            Found::Blocks(position) => {
+                self.source = at_position(blocks, position);
                 Poll::Ready(true)
             }
             Found::Overrun(overrun) => {
@@ -244,7 +254,10 @@ impl<K: Object> Subscription<K> {
             }
             // Asked to leave between the look at it above and leaving the waker?
             Found::Nothing if position >= self.shared.leave_at() => Poll::Ready(false),
-            Found::Nothing => Poll::Pending,
+            Found::Nothing => {
+                self.source = at_position(blocks, position);
+                Poll::Pending
+            }
             Found::Closed => Poll::Ready(false),
         }
     }

@@ -276,3 +276,71 @@ fn several_writers_take_turns() {
     assert_eq!(replay.held.len(), 28);
     assert_eq!(cache.stats().batches, 4 * 199);
 }
+
+/// I4, H2: single updates, which take the shortest way while nobody listens, beside relists, indexes and subscriptions that
+/// come and go: each update is in the contents for good, counted once, and told in order to whoever listens.
+#[test]
+fn single_updates_beside_everything_else_are_neither_lost_nor_doubled() {
+    const ROUNDS: u64 = 400;
+    let cache = Cache::<Thing>::new();
+    let key = |at: u64| format!("n{}/{at}", at % 4);
+    let all = move || {
+        let entries = (0..KEYS).map(|at| thing(&key(at), 1).entry()).collect();
+        Batch::new(vec![Delta::Replaced(Replacement::new(entries, 1.into()))], None)
+    };
+    cache.apply(all());
+    let done = Arc::new(AtomicBool::new(false));
+    let beside = |mut work: Box<dyn FnMut(&Cache<Thing>) + Send>| {
+        let (cache, done) = (cache.clone(), Arc::clone(&done));
+        thread::spawn(move || {
+            while !done.load(Ordering::Relaxed) {
+                work(&cache);
+                thread::yield_now();
+            }
+        })
+    };
+    let helpers = [
+        // A list of old states: everything in it is known newer already.
+        beside(Box::new(move |cache| cache.apply(all()))),
+        beside(Box::new(|cache| {
+            let index = Index::hash("body", |thing: &Thing| [thing.body]);
+            cache.add_index(&index).unwrap();
+            let snapshot = cache.snapshot();
+            let sum: u64 = snapshot.list().map(|held| held.body).sum();
+            let values = snapshot.values(&index);
+            assert_eq!(values.map(|(body, held)| body * held as u64).sum::<u64>(), sum);
+            assert!(cache.drop_index(&index));
+        })),
+        beside(Box::new(|cache| {
+            let mut stream = cache.subscribe();
+            let mut replay = Replay::default();
+            for _ in 0..KEYS + 20 {
+                use futures::FutureExt;
+                match stream.next().now_or_never().flatten() {
+                    Some(change) => replay.take(&change),
+                    None => thread::yield_now(),
+                }
+            }
+        })),
+    ];
+    for round in 2..ROUNDS {
+        for at in 0..KEYS {
+            let version = round * KEYS + at;
+            let entry = thing(&key(at), version).body(round).entry();
+            cache.apply_one(Delta::Updated(entry), Some(version.into()));
+        }
+    }
+    done.store(true, Ordering::Relaxed);
+    for helper in helpers {
+        helper.join().unwrap();
+    }
+    let snapshot = cache.snapshot();
+    assert_eq!(snapshot.len(), KEYS as usize);
+    assert!(snapshot.list().all(|held| held.body == ROUNDS - 1));
+    assert_eq!(
+        snapshot.resource_version().as_u64(),
+        Some((ROUNDS - 1) * KEYS + KEYS - 1)
+    );
+    assert_eq!(cache.stats().updated, (ROUNDS - 2) * KEYS);
+    assert_eq!(cache.stats().stale_versions, 0);
+}

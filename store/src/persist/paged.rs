@@ -42,6 +42,7 @@ impl<T> Paged<T> {
         self.len
     }
 
+    /// The element at `at`. Beyond the end: none, or one that is as it was made, since nothing was ever written there.
     #[inline]
     pub(crate) fn get(&self, at: usize) -> Option<&T> {
         let branch = self.top.get(at / BRANCH_SPAN)?;
