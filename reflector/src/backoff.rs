@@ -64,9 +64,17 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// No failures yet.
+    /// No failures yet. No wait is longer than ten years, whatever `config` says.
     #[must_use]
-    pub fn new(config: BackoffConfig) -> Self {
+    pub fn new(mut config: BackoffConfig) -> Self {
+        for wait in [
+            &mut config.initial,
+            &mut config.max,
+            &mut config.reset_after,
+            &mut config.retry_after_max,
+        ] {
+            *wait = (*wait).min(FOREVER);
+        }
         Self {
             config,
             failures: 0,
@@ -78,10 +86,31 @@ impl Backoff {
 
     /// Records a failure at `now` and returns when to try again; `asked` is the server's own wish.
     pub fn failed(&mut self, now: Instant, asked: Option<Duration>, rng: &mut fastrand::Rng) -> Instant {
+        self.record(now);
+        let base = self.base(self.failures);
+        self.after(now, base, asked, rng)
+    }
+
+    /// Records a failure that time alone does not mend, such as a right that is missing: as
+    /// [`failed`](Self::failed), with the longest wait from the first time on.
+    pub fn refused(&mut self, now: Instant, asked: Option<Duration>, rng: &mut fastrand::Rng) -> Instant {
+        self.record(now);
+        self.after(now, self.config.max, asked, rng)
+    }
+
+    fn record(&mut self, now: Instant) {
         self.failures = self.failures.saturating_add(1);
         self.since.get_or_insert(now);
         self.last = Some(now);
-        let base = self.base(self.failures);
+    }
+
+    fn after(
+        &self,
+        now: Instant,
+        base: Duration,
+        asked: Option<Duration>,
+        rng: &mut fastrand::Rng,
+    ) -> Instant {
         let mut wait = base.mul_f64(rng.f64() + 0.5);
         if let Some(asked) = asked {
             let cap = self.config.retry_after_max;
@@ -95,18 +124,19 @@ impl Backoff {
         self.within_budget(now + wait)
     }
 
-    /// The failure counts as the worst yet: the longest waits from now on.
-    pub fn escalate(&mut self) {
-        self.failures = self.failures.max(LONGEST);
-    }
-
     /// The first time at or after `at` at which the budget allows another request.
     #[must_use]
     pub fn within_budget(&self, at: Instant) -> Instant {
-        if self.sent.len() < self.config.requests_per_minute.max(1) {
-            return at;
-        }
-        self.sent.front().map_or(at, |oldest| at.max(*oldest + MINUTE))
+        self.with_room_for(1, at)
+    }
+
+    /// The first time at or after `at` at which the budget allows so many requests at once, or all there ever are.
+    pub(crate) fn with_room_for(&self, requests: usize, at: Instant) -> Instant {
+        let budget = self.config.requests_per_minute.max(1);
+        let old_enough = (self.sent.len() + requests.min(budget)).checked_sub(budget + 1);
+        old_enough
+            .and_then(|index| self.sent.get(index))
+            .map_or(at, |sent| at.max(*sent + MINUTE))
     }
 
     /// Records that a request is sent.
@@ -151,7 +181,7 @@ impl Backoff {
     }
 }
 
-/// From here on every wait is the longest, whatever the configuration is likely to be.
-const LONGEST: u32 = 7;
-
 const MINUTE: Duration = Duration::from_secs(60);
+
+/// Longer than anybody waits, and short enough to be added to any time.
+pub(crate) const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);

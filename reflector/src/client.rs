@@ -1,6 +1,7 @@
 //! [`ApiListWatch`]: lists and watches through a `kube_client::Client`.
 
 mod answer;
+mod api_client;
 mod list;
 mod request;
 mod shard;
@@ -21,11 +22,14 @@ use kube_client::{
 };
 use serde::de::DeserializeOwned;
 
-pub use self::shard::{Shard, ShardField};
 use self::{answer::Answer, list::ListBody, request::Target, watch::WatchBody};
+pub use self::{
+    api_client::{ApiClient, PlainHttp},
+    shard::{Shard, ShardField},
+};
 use crate::{
-    Decode, Error, ErrorKind, EventStream, GetRequest, Got, Held, Item, Json, ListRequest, ListStream,
-    ListWatch, Poison, Purpose, WatchRequest,
+    Commons, Decode, Error, ErrorKind, EventStream, GetRequest, Got, Held, Item, Json, ListRequest,
+    ListStream, ListWatch, Poison, Purpose, WatchRequest,
     decode::{DecodeError, Transformed},
     wire::envelope::Envelope,
 };
@@ -35,23 +39,21 @@ use crate::{
 /// It sends its own requests with [`Client::send`] and reads the bytes as they come: an object is decoded once it
 /// is complete, whatever else the answer still holds, and an object that is held already is not decoded at all.
 ///
-/// # Retries
-/// `kube_client` retries 429, 503 and 504 on its own, up to 15 times and as long as a server asks, hidden from the
-/// reflector. Build the client with [`Config::default_retry`](kube_client::Config::default_retry) set to `false`:
-/// [`client`](Self::client) does.
-///
-/// # Fresh connections
-/// When a server falls silent, the next requests should not use its connections again. Give
-/// [`fresh_clients`](Self::fresh_clients) to make sure of it; without, the request asks for its connection to be
-/// closed afterwards, and the pool decides.
+/// # Clients
+/// Made from an [`ApiClient`] it shares the client's limits with everything else that is, retries nothing behind the
+/// reflector's back, and can get new connections when a server falls silent. It may be made from a bare
+/// `kube_client::Client` as well; then set [`Config::default_retry`](kube_client::Config::default_retry) to `false`,
+/// for `kube_client` retries 429, 503 and 504 up to 15 times and as long as a server asks, and give
+/// [`fresh_clients`](Self::fresh_clients): without, a request that should not use an existing connection only asks for
+/// its connection to be closed afterwards, and the pool decides.
 ///
 /// # Examples
 /// ```no_run
-/// use informer_reflector::ApiListWatch;
+/// use informer_reflector::{ApiClient, ApiListWatch};
 /// use k8s_openapi::api::core::v1::Pod;
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-/// let client = ApiListWatch::<Pod>::client(kube_client::Config::infer().await?)?;
+/// let client = ApiClient::new(kube_client::Config::infer().await?)?;
 /// let pods = ApiListWatch::<Pod>::namespaced(client, "default").labels("app=web");
 /// # Ok(())
 /// # }
@@ -60,8 +62,9 @@ use crate::{
 /// # Source
 /// client-go `tools/cache/listwatch.go` `NewFilteredListWatchFromClient`.
 pub struct ApiListWatch<K> {
-    client: Client,
-    fresh: Option<Arc<dyn Fn() -> Client + Send + Sync>>,
+    client: ApiClient,
+    /// The client's, for the API group of the kind.
+    commons: Commons,
     target: Target,
     context: Context<K>,
     compression: Compression,
@@ -83,7 +86,8 @@ struct Context<K> {
     shard: Option<Arc<Shard>>,
 }
 
-/// Caps on what a server may send.
+/// Caps on what a server may send in one answer; how many objects may be held is for
+/// [`Config::max_objects`](crate::Config::max_objects) to say.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Limits {
@@ -127,13 +131,13 @@ pub enum Compression {
 impl<K: Resource<DynamicType = ()> + Object + DeserializeOwned> ApiListWatch<K> {
     /// Every object of the kind.
     #[must_use]
-    pub fn all(client: Client) -> Self {
+    pub fn all(client: impl Into<ApiClient>) -> Self {
         Self::with(client, None, &())
     }
 
     /// The objects in one namespace.
     #[must_use]
-    pub fn namespaced(client: Client, namespace: &str) -> Self {
+    pub fn namespaced(client: impl Into<ApiClient>, namespace: &str) -> Self {
         Self::with(client, Some(namespace), &())
     }
 }
@@ -142,7 +146,7 @@ impl ApiListWatch<DynamicObject> {
     /// Every object of a kind known at run time. Where the name of the kind is empty, every kind of object is taken;
     /// rows of a table, statuses and bare metadata are not.
     #[must_use]
-    pub fn dynamic(client: Client, resource: &ApiResource) -> Self {
+    pub fn dynamic(client: impl Into<ApiClient>, resource: &ApiResource) -> Self {
         Self::with(client, None, resource)
     }
 }
@@ -150,7 +154,7 @@ impl ApiListWatch<DynamicObject> {
 impl<K: Object + DeserializeOwned> ApiListWatch<K> {
     /// The objects of a kind whose type is known at run time, in one namespace or all.
     #[must_use]
-    pub fn with(client: Client, namespace: Option<&str>, kind: &K::DynamicType) -> Self
+    pub fn with(client: impl Into<ApiClient>, namespace: Option<&str>, kind: &K::DynamicType) -> Self
     where
         K: Resource,
     {
@@ -184,16 +188,17 @@ impl<K: Object + DeserializeOwned> ApiListWatch<K> {
     /// # }
     /// ```
     #[must_use]
-    pub fn of<R: Resource>(client: Client, namespace: Option<&str>, kind: &R::DynamicType) -> Self {
+    pub fn of<R: Resource>(
+        client: impl Into<ApiClient>,
+        namespace: Option<&str>,
+        kind: &R::DynamicType,
+    ) -> Self {
         let namespace = namespace.filter(|namespace| !namespace.is_empty());
+        let client = client.into();
         Self {
+            commons: client.commons().of_group(&R::group(kind)),
             client,
-            fresh: None,
-            target: Target::new(
-                R::url_path(kind, namespace),
-                R::url_path(kind, None),
-                R::metadata_api(),
-            ),
+            target: Target::new(R::url_path(kind, namespace), R::url_path(kind, None)),
             context: Context {
                 decode: Arc::new(Json::new()),
                 limits: Limits::default(),
@@ -213,15 +218,6 @@ impl<K: Object + DeserializeOwned> ApiListWatch<K> {
 }
 
 impl<K: Object> ApiListWatch<K> {
-    /// A client whose own retries are off, as a reflector wants it.
-    ///
-    /// # Errors
-    /// As `Client::try_from`.
-    pub fn client(mut config: kube_client::Config) -> Result<Client, kube_client::Error> {
-        config.default_retry = false;
-        Client::try_from(config)
-    }
-
     /// Only objects with these labels, `app=web,tier!=db`. Default: all.
     #[must_use]
     pub fn labels(mut self, selector: impl Into<String>) -> Self {
@@ -302,10 +298,11 @@ impl<K: Object> ApiListWatch<K> {
         self
     }
 
-    /// How to get a client with new connections and credentials. Default: the client that was given.
+    /// How to get a client with new connections and credentials. Default: as the [`ApiClient`] does, and none for a
+    /// bare client.
     #[must_use]
     pub fn fresh_clients(mut self, make: impl Fn() -> Client + Send + Sync + 'static) -> Self {
-        self.fresh = Some(Arc::new(make));
+        self.client.fresh = Some(Arc::new(make));
         self
     }
 
@@ -317,6 +314,10 @@ impl<K: Object> ApiListWatch<K> {
         compressed: bool,
         fresh: bool,
     ) -> Result<Answer, Error> {
+        if uri.len() > URI_MAX {
+            let message = "the address is too long; is the selector or the page token too large?";
+            return Err(Error::new(ErrorKind::Invalid, operation, message));
+        }
         let encoding = if compressed { "gzip" } else { "identity" };
         let mut request = http::Request::get(uri)
             .header(header::ACCEPT, accept)
@@ -325,11 +326,11 @@ impl<K: Object> ApiListWatch<K> {
             .map_err(|error| {
                 Error::new(ErrorKind::Invalid, operation, "the request cannot be built").caused_by(error)
             })?;
-        let client = match &self.fresh {
+        let client = match &self.client.fresh {
             Some(make) if fresh => make(),
-            _ => self.client.clone(),
+            _ => self.client.client().clone(),
         };
-        if fresh && self.fresh.is_none() {
+        if fresh && self.client.fresh.is_none() {
             request
                 .headers_mut()
                 .insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -407,6 +408,10 @@ impl<K: Object> ListWatch<K> for ApiListWatch<K> {
 
     fn streams_lists(&self) -> bool {
         self.streaming
+    }
+
+    fn commons(&self) -> Option<&Commons> {
+        Some(&self.commons)
     }
 }
 
@@ -591,5 +596,7 @@ fn version_of(envelope: &Envelope<'_>) -> ResourceVersion {
 const JSON: &str = "application/json";
 const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+/// Longer addresses cannot be put into a request, or not before the server's own base address.
+const URI_MAX: usize = 60_000;
 /// Digits of the longest version taken for one.
 const VERSION_MAX: usize = 39;

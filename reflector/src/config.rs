@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::BackoffConfig;
+use crate::{BackoffConfig, backoff::FOREVER};
 
 /// How a reflector behaves; the defaults suit a Kubernetes API server.
 #[derive(Clone, Debug)]
@@ -28,8 +28,17 @@ pub struct Config {
     /// How often a server is assumed to send bookmarks once it has sent one; a watch silent for a quarter longer
     /// is given up and the server is probed. Default: 60 s.
     pub bookmark_cadence: Duration,
-    /// How long a refused streaming list is not tried again. Default: 1 h.
+    /// How long a refused streaming list is not tried again, by any reflector that shares [`Commons`] with this
+    /// one. Default: 1 h.
+    ///
+    /// [`Commons`]: crate::Commons
     pub streaming_lists_retry: Duration,
+    /// The most objects this reflector may hold. A list or an event that brings more is not taken: what is held
+    /// stays as it is, at its version, the state says [`Reason::Overloaded`], and a list is tried again after the
+    /// longest wait. Default: `None`, as many as there are.
+    ///
+    /// [`Reason::Overloaded`]: crate::Reason::Overloaded
+    pub max_objects: Option<usize>,
     /// Waits and budgets. See [`BackoffConfig`].
     pub backoff: BackoffConfig,
     /// Redeliver everything once in this time, spread evenly over it. Default: `None`.
@@ -56,12 +65,34 @@ impl Default for Config {
             body_floor: 1024,
             bookmark_cadence: Duration::from_secs(60),
             streaming_lists_retry: Duration::from_secs(3600),
+            max_objects: None,
             backoff: BackoffConfig::default(),
             resync: None,
             audit: None,
             poison: PoisonPolicy::KeepLast,
             quarantine_retry: Duration::from_secs(300),
         }
+    }
+}
+
+impl Config {
+    /// The same with every time short enough to be added to any other.
+    pub(crate) fn clamped(mut self) -> Self {
+        for time in [
+            &mut self.watch_timeout,
+            &mut self.header_timeout,
+            &mut self.body_timeout,
+            &mut self.bookmark_cadence,
+            &mut self.streaming_lists_retry,
+            &mut self.quarantine_retry,
+        ]
+        .into_iter()
+        .chain(&mut self.resync)
+        .chain(&mut self.audit)
+        {
+            *time = (*time).min(FOREVER);
+        }
+        self
     }
 }
 
@@ -80,9 +111,13 @@ pub enum InitialRead {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StreamingLists {
-    /// Where the source says it can, until it refuses.
+    /// Where the source says it can, until it refuses: then not for
+    /// [`streaming_lists_retry`](Config::streaming_lists_retry).
     #[default]
     Auto,
+    /// Each time anew, where the source says it can, whatever it refused before; a list takes the place of one that
+    /// is refused or never ends, that one time.
+    Always,
     /// Never.
     Off,
 }

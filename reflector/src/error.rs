@@ -41,6 +41,8 @@ pub enum ErrorKind {
     Transport,
     /// The TLS session could not be set up.
     Tls,
+    /// Credentials would travel unencrypted.
+    Insecure,
     /// No answer, or no progress, in time.
     Timeout,
     /// The answer is not what the API promises.
@@ -77,6 +79,7 @@ impl ErrorKind {
             Self::Server => "server-error",
             Self::Transport => "transport",
             Self::Tls => "tls",
+            Self::Insecure => "insecure",
             Self::Timeout => "timeout",
             Self::Protocol => "protocol",
             Self::WrongKind => "wrong-kind",
@@ -190,7 +193,11 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         !matches!(
             self.kind,
-            ErrorKind::StoreClosed | ErrorKind::AlreadyRunning | ErrorKind::Forbidden | ErrorKind::WrongKind
+            ErrorKind::StoreClosed
+                | ErrorKind::AlreadyRunning
+                | ErrorKind::Forbidden
+                | ErrorKind::WrongKind
+                | ErrorKind::Insecure
         )
     }
 }

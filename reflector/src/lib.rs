@@ -2,6 +2,7 @@
 
 mod backoff;
 mod client;
+mod commons;
 mod config;
 mod decode;
 mod error;
@@ -21,7 +22,8 @@ pub use crate::wire::harness as fuzzing;
 
 pub use crate::{
     backoff::{Backoff, BackoffConfig},
-    client::{ApiListWatch, Compression, Limits, Shard, ShardField},
+    client::{ApiClient, ApiListWatch, Compression, Limits, PlainHttp, Shard, ShardField},
+    commons::Commons,
     config::{Config, InitialRead, PoisonPolicy, StreamingLists},
     decode::{Decode, DecodeError, Json},
     error::{Error, ErrorKind},

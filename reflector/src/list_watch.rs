@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use futures::{Stream, StreamExt, stream};
 use informer_store::{KeyRef, Object, ObjectKey, ReflectorStore, ResourceVersion, Unkeyed};
 
-use crate::{Error, ErrorKind};
+use crate::{Commons, Error, ErrorKind};
 
 /// Lists objects and watches them change.
 ///
@@ -72,6 +72,11 @@ pub trait ListWatch<K: Send + Sync + 'static>: Send + Sync {
     fn streams_lists(&self) -> bool {
         false
     }
+
+    /// What this source shares with the others of its client. By default nothing: its reflector has limits of its own.
+    fn commons(&self) -> Option<&Commons> {
+        None
+    }
 }
 
 #[async_trait]
@@ -90,6 +95,10 @@ impl<K: Send + Sync + 'static, L: ListWatch<K> + ?Sized> ListWatch<K> for Arc<L>
 
     fn streams_lists(&self) -> bool {
         (**self).streams_lists()
+    }
+
+    fn commons(&self) -> Option<&Commons> {
+        (**self).commons()
     }
 }
 

@@ -13,8 +13,8 @@ use tokio::time::Instant;
 
 use self::{audit::AuditRun, contents::ContentsRun, flight::Flight, index::Index, watching::WatchRun};
 use crate::{
-    Backoff, Config, Error, ErrorKind, Event, GetRequest, Got, InitialRead, ListRequest, Listed, Purpose,
-    Quarantined, ReadAt, Reason, RelistReason, Stats, SyncState, WatchRequest,
+    Backoff, Commons, Config, Error, ErrorKind, Event, GetRequest, Got, InitialRead, ListRequest, Listed,
+    Purpose, Quarantined, ReadAt, Reason, RelistReason, Stats, StreamingLists, SyncState, WatchRequest,
     quarantine::{Quarantine, QuarantineEvent},
 };
 
@@ -53,9 +53,10 @@ pub struct Machine<K> {
     synced: bool,
     plan: Plan,
     watchdog: Watchdog,
-    /// Whether a streaming list can be asked for, and from when on again.
+    /// Whether a streaming list can be asked for, and until when one that never ended is not tried again.
     streaming: bool,
     streaming_blocked: Option<Instant>,
+    commons: Commons,
     /// A line that could not be read: after which version, and how often in a row.
     bad_line: Option<(ResourceVersion, u32)>,
     /// The object whose unreadable line made us list anew.
@@ -130,7 +131,7 @@ enum Phase<K> {
     Idle,
     Waiting {
         at: Instant,
-        next: Next,
+        next: Next<K>,
     },
     Contents(Box<ContentsRun<K>>),
     Watching(WatchRun),
@@ -148,11 +149,12 @@ enum Phase<K> {
 }
 
 /// What is sent after a wait.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Next {
+#[derive(Debug)]
+enum Next<K> {
     /// The contents, by whichever means the plan says.
     Contents,
-    /// The next page of the list being read.
+    /// A page of the list being read, once more.
+    Page(Box<ContentsRun<K>>),
     Watch,
     Probe,
     Read(Vec<ObjectKey>),
@@ -174,6 +176,8 @@ struct Plan {
     plain: bool,
     /// Attempts at the present contents that failed while streaming.
     streaming_failures: u32,
+    /// A streaming list was refused: remembered once a plain one has shown that it was not for another reason.
+    refused: bool,
     /// Lists without a readable name in them, in a row.
     nameless: u32,
     /// Answers older than what is held, in a row.
@@ -198,6 +202,7 @@ impl<K: Object> Machine<K> {
     /// A machine at rest. `streaming` says whether the source can stream lists; `rng` decides every jitter.
     #[must_use]
     pub fn new(config: Config, streaming: bool, rng: fastrand::Rng) -> Self {
+        let config = config.clamped();
         Self {
             backoff: Backoff::new(config.backoff.clone()),
             phase: Phase::Idle,
@@ -216,6 +221,7 @@ impl<K: Object> Machine<K> {
                 paged: false,
                 plain: false,
                 streaming_failures: 0,
+                refused: false,
                 nameless: 0,
                 older: 0,
                 reason: None,
@@ -227,8 +233,9 @@ impl<K: Object> Machine<K> {
                 armed: false,
                 trips: 0,
             },
-            streaming: streaming && config.streaming_lists == crate::StreamingLists::Auto,
+            streaming: streaming && config.streaming_lists != StreamingLists::Off,
             streaming_blocked: None,
+            commons: Commons::default(),
             bad_line: None,
             bad_key: None,
             credentials_retried: false,
@@ -256,6 +263,13 @@ impl<K: Object> Machine<K> {
         self
     }
 
+    /// Shares what the server refuses with other machines. Default: with none.
+    #[must_use]
+    pub fn sharing(mut self, commons: &Commons) -> Self {
+        self.commons = commons.clone();
+        self
+    }
+
     /// Takes an input at `now`.
     pub fn handle(&mut self, now: Instant, input: Input<K>) {
         match input {
@@ -277,6 +291,7 @@ impl<K: Object> Machine<K> {
             },
             Input::Tick => self.on_tick(now),
             Input::Shutdown => {
+                self.count_watch(now);
                 self.phase = Phase::Stopped;
                 self.effects.push_back(Effect::Abort);
                 self.set_state(SyncState::Stopped);
@@ -395,10 +410,7 @@ impl<K: Object> Machine<K> {
         self.tick_resync(now);
         let header = self.config.header_timeout;
         match &mut self.phase {
-            Phase::Waiting { at, next } if *at <= now => {
-                let next = next.clone();
-                self.send_next(now, next);
-            }
+            Phase::Waiting { .. } => self.send_if_due(now),
             Phase::Watching(_) => self.tick_watch(now),
             _ => {
                 let late = self.flight().filter(|flight| flight.is_late(now));
@@ -476,50 +488,87 @@ impl<K: Object> Machine<K> {
     }
 
     /// Waits as the failures demand and then does `next`.
-    fn fail(&mut self, now: Instant, error: &Error, next: Next) {
+    fn fail(&mut self, now: Instant, error: &Error, next: Next<K>) {
         if error.kind() == ErrorKind::Unauthorized && !self.credentials_retried {
             self.credentials_retried = true;
             self.plan.fresh = true;
             self.stats.retries += 1;
             let at = self.backoff.within_budget(now);
-            self.wait(at, next);
+            self.wait(now, at, next);
             return;
         }
         tracing::debug!(kind = %error.kind(), error = %error, "request failed");
+        let reason = Reason::Failed(error.kind());
         if matches!(
             error.kind(),
             ErrorKind::Forbidden | ErrorKind::NotFound | ErrorKind::WrongKind | ErrorKind::Unauthorized
         ) {
-            if self.state.reason() != Some(Reason::Failed(error.kind())) {
+            if self.state.reason() != Some(reason) {
                 tracing::warn!(kind = %error.kind(), error = %error, "the server refuses; retrying slowly");
             }
-            self.backoff.failed(now, None, &mut self.rng);
+            let at = self.backoff.refused(now, error.retry_after(), &mut self.rng);
+            return self.degrade(now, reason, at, next);
         }
-        self.fail_for(now, Reason::Failed(error.kind()), error.retry_after(), next);
+        self.fail_for(now, reason, error.retry_after(), next);
     }
 
-    fn fail_for(&mut self, now: Instant, reason: Reason, asked: Option<Duration>, next: Next) {
+    fn fail_for(&mut self, now: Instant, reason: Reason, asked: Option<Duration>, next: Next<K>) {
         let at = self.backoff.failed(now, asked, &mut self.rng);
+        self.degrade(now, reason, at, next);
+    }
+
+    /// There are more objects than may be held: what is held stays, and a list is tried again after a long wait.
+    fn overloaded(&mut self, now: Instant) {
+        if self.state.reason() != Some(Reason::Overloaded) {
+            let max = self.config.max_objects;
+            tracing::warn!(max, "there are more objects than may be held; retrying slowly");
+        }
+        let at = self.backoff.refused(now, None, &mut self.rng);
+        self.degrade(now, Reason::Overloaded, at, Next::Contents);
+    }
+
+    fn degrade(&mut self, now: Instant, reason: Reason, at: Instant, next: Next<K>) {
         self.stats.retries += 1;
         self.set_state(SyncState::Degraded {
             reason,
             since: self.backoff.since().unwrap_or(now),
             attempts: self.backoff.failures(),
         });
-        self.wait(at, next);
+        self.wait(now, at, next);
     }
 
-    fn wait(&mut self, at: Instant, next: Next) {
+    fn wait(&mut self, now: Instant, at: Instant, next: Next<K>) {
         if !matches!(self.phase, Phase::Waiting { .. }) {
             self.effects.push_back(Effect::Abort);
         }
+        self.count_watch(now);
+        let at = match next {
+            // A watch follows at once.
+            Next::Contents => self.backoff.with_room_for(2, at),
+            _ => at,
+        };
         self.phase = Phase::Waiting { at, next };
     }
 
+    /// Waits until the budget allows `next`, and no longer.
+    fn go_on(&mut self, now: Instant, next: Next<K>) {
+        self.wait(now, self.backoff.within_budget(now), next);
+        self.send_if_due(now);
+    }
+
+    fn send_if_due(&mut self, now: Instant) {
+        if !matches!(&self.phase, Phase::Waiting { at, .. } if *at <= now) {
+            return;
+        }
+        if let Phase::Waiting { next, .. } = std::mem::replace(&mut self.phase, Phase::Idle) {
+            self.send_next(now, next);
+        }
+    }
+
     /// Does `next` as soon as the budget allows, slightly jittered so that many reflectors do not do it at once.
-    fn soon(&mut self, now: Instant, next: Next) {
+    fn soon(&mut self, now: Instant, next: Next<K>) {
         let at = self.backoff.within_budget(now + SOON.mul_f64(self.rng.f64()));
-        self.wait(at, next);
+        self.wait(now, at, next);
     }
 
     /// Reads the contents anew: at once the first time, with growing waits when it does not help.
@@ -534,6 +583,7 @@ impl<K: Object> Machine<K> {
                 RelistReason::Unreadable => Reason::Unreadable,
                 RelistReason::Silent => Reason::Silent,
                 RelistReason::Rewound | RelistReason::Diverged | RelistReason::Audit => Reason::Diverged,
+                RelistReason::Overloaded => Reason::Overloaded,
             };
             self.fail_for(now, reason, None, Next::Contents);
         } else {
@@ -541,10 +591,11 @@ impl<K: Object> Machine<K> {
         }
     }
 
-    fn send_next(&mut self, now: Instant, next: Next) {
+    fn send_next(&mut self, now: Instant, next: Next<K>) {
         self.backoff.sent(now);
         match next {
             Next::Contents => self.send_contents(now),
+            Next::Page(run) => self.send_page(run),
             Next::Watch => self.send_watch(),
             Next::Probe => {
                 self.stats.probes += 1;

@@ -40,6 +40,8 @@ pub(crate) struct Quarantine {
     held: std::collections::BTreeMap<ObjectKey, Quarantined>,
     unkeyed: Vec<Quarantined>,
     last_round: Option<Instant>,
+    /// No object is due before this; exact after every round.
+    earliest: Option<Instant>,
 }
 
 impl Quarantine {
@@ -63,6 +65,8 @@ impl Quarantine {
         };
         match key {
             Some(key) => {
+                let due = entry.retry_at;
+                self.earliest = Some(self.earliest.map_or(due, |earliest| earliest.min(due)));
                 self.held.insert(key, entry.clone());
             }
             None if self.unkeyed.len() < UNKEYED_MAX => self.unkeyed.push(entry.clone()),
@@ -79,6 +83,10 @@ impl Quarantine {
         self.held.get(key)
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.held.len()
+    }
+
     pub(crate) fn keys(&self) -> impl Iterator<Item = &ObjectKey> {
         self.held.keys()
     }
@@ -91,9 +99,9 @@ impl Quarantine {
         self.unkeyed.clear();
     }
 
-    /// When the next object is to be read again.
+    /// When to ask for the objects that are [due](Self::due). There may be none: looking at all of them is for then.
     pub(crate) fn retry_at(&self) -> Option<Instant> {
-        let earliest = self.held.values().map(|entry| entry.retry_at).min()?;
+        let earliest = self.earliest.filter(|_| !self.held.is_empty())?;
         Some(
             self.last_round
                 .map_or(earliest, |last| earliest.max(last + ROUND)),
@@ -102,7 +110,15 @@ impl Quarantine {
 
     /// The objects to be read again at `now`, a few at a time; their next turn is set.
     pub(crate) fn due(&mut self, now: Instant, retry: Duration) -> Vec<ObjectKey> {
-        self.last_round = Some(now);
+        let keys = self.take_due(now, retry);
+        if !keys.is_empty() {
+            self.last_round = Some(now);
+        }
+        self.earliest = self.held.values().map(|entry| entry.retry_at).min();
+        keys
+    }
+
+    fn take_due(&mut self, now: Instant, retry: Duration) -> Vec<ObjectKey> {
         let mut due: Vec<_> = self
             .held
             .values_mut()

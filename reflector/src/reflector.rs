@@ -54,7 +54,10 @@ struct Inner<K> {
     sources: Vec<Arc<dyn ListWatch<K>>>,
     store: Arc<dyn ReflectorStore<K>>,
     config: Config,
-    permits: ListPermits,
+    /// Given by the user, who knows better than the sources.
+    permits: Option<ListPermits>,
+    /// For sources that share nothing.
+    own_permits: ListPermits,
     seed: Mutex<fastrand::Rng>,
     state: watch::Sender<SyncState>,
     parts: Mutex<Vec<Part>>,
@@ -62,6 +65,15 @@ struct Inner<K> {
     patience: Duration,
     observer: Option<Observer>,
     running: tokio::sync::Mutex<()>,
+}
+
+impl<K: Object> Inner<K> {
+    /// The limit on lists that a source is under.
+    fn permits_of(&self, source: &dyn ListWatch<K>) -> ListPermits {
+        let shared = || source.commons().map(|commons| commons.permits().clone());
+        let given = self.permits.clone().or_else(shared);
+        given.unwrap_or_else(|| self.own_permits.clone())
+    }
 }
 
 type Observer = Box<dyn Fn(&QuarantineEvent) + Send + Sync>;

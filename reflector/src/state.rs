@@ -79,6 +79,8 @@ pub enum Reason {
     Unreadable,
     /// The server broke a promise of the API: an event it had declared past, or a version gone back.
     Diverged,
+    /// There are more objects than [`Config::max_objects`](crate::Config::max_objects) allows.
+    Overloaded,
 }
 
 impl Reason {
@@ -91,6 +93,7 @@ impl Reason {
             Self::Silent => "silent",
             Self::Unreadable => "unreadable",
             Self::Diverged => "diverged",
+            Self::Overloaded => "overloaded",
         }
     }
 }
@@ -119,11 +122,13 @@ pub enum RelistReason {
     Silent,
     /// An audit found a difference.
     Audit,
+    /// An event brought one object too many.
+    Overloaded,
 }
 
 impl RelistReason {
     /// Every reason, in the order of [`Stats::relists`](crate::Stats::relists).
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Expired,
         Self::TooLarge,
         Self::Rewound,
@@ -131,6 +136,7 @@ impl RelistReason {
         Self::Diverged,
         Self::Silent,
         Self::Audit,
+        Self::Overloaded,
     ];
 
     /// A short constant name; never changes.
@@ -144,6 +150,7 @@ impl RelistReason {
             Self::Diverged => "diverged",
             Self::Silent => "silent",
             Self::Audit => "audit",
+            Self::Overloaded => "overloaded",
         }
     }
 }

@@ -1,5 +1,9 @@
 //! [`Stats`]: what a reflector has done so far, in numbers.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use crate::RelistReason;
 
 /// Counters since `run` was first called; copied out whole.
@@ -70,6 +74,20 @@ pub struct Stats {
     pub other_shard: u64,
     /// Redeliveries begun (parts of a resync).
     pub resync_parts: u64,
+    /// Lists that were read to their end and taken, streaming ones included.
+    pub lists_taken: u64,
+    /// How long those took, from the first request on, summed.
+    pub list_time: Duration,
+    /// The objects in those.
+    pub listed_items: u64,
+    /// Watches that were answered and have ended.
+    pub watches_ended: u64,
+    /// How long those were open, summed.
+    pub watch_time: Duration,
+    /// The events of those.
+    pub watched_events: u64,
+    /// When the last event of a watch came.
+    pub last_event: Option<Instant>,
 }
 
 impl Stats {
@@ -96,8 +114,10 @@ impl Stats {
             lists pages watches streaming_lists streaming_list_fallbacks probes audits gets bytes items held events
             bookmarks retries throttled short_watches quarantined released duplicates list_duplicates bad_versions
             old_bookmarks unreadable unknown_deletes stale_answers rewinds watchdog_trips timeouts
-            audit_differences other_shard resync_parts
+            audit_differences other_shard resync_parts lists_taken list_time listed_items watches_ended watch_time
+            watched_events
         }
+        self.last_event = self.last_event.max(other.last_event);
         for (mine, theirs) in self.relists.iter_mut().zip(other.relists) {
             *mine += theirs;
         }

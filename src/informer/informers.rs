@@ -7,9 +7,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
-use informer_reflector::{ApiListWatch, ListPermits};
+use informer_reflector::{ApiClient, ApiListWatch};
 use informer_store::{Cache, Object};
-use kube_client::Client;
 use kube_core::{ApiResource, DynamicObject, Resource};
 use serde::de::DeserializeOwned;
 
@@ -67,16 +66,15 @@ impl Scope {
 
 /// Hands out shared informers: who asks for the same kind and scope gets the same one, already running.
 ///
-/// An informer lives as long as somebody holds a clone of it, then stops by itself. All share one limit on
-/// concurrent initial lists.
+/// An informer lives as long as somebody holds a clone of it, then stops by itself. All share what [`ApiClient`] has
+/// to share: one limit on concurrent initial lists, and what the server has refused.
 ///
 /// # Source
 /// client-go `informers/factory.go` `SharedInformerFactory`; differs: no start and stop by hand, and the scope is
 /// part of the identity.
 #[derive(Clone)]
 pub struct Informers {
-    client: Client,
-    permits: ListPermits,
+    client: ApiClient,
     shared: Arc<Mutex<HashMap<Identity, Box<dyn Entry>>>>,
 }
 
@@ -102,10 +100,9 @@ struct Remembered<K> {
 impl Informers {
     /// Informers over `client`.
     #[must_use]
-    pub fn new(client: Client) -> Self {
+    pub fn new(client: impl Into<ApiClient>) -> Self {
         Self {
-            client,
-            permits: ListPermits::default(),
+            client: client.into(),
             shared: Arc::default(),
         }
     }
@@ -121,7 +118,7 @@ impl Informers {
         K: Resource<DynamicType = ()> + Object + DeserializeOwned,
     {
         self.shared(K::url_path(&(), None), scope, |namespace| {
-            ApiListWatch::with(self.client.clone(), namespace, &())
+            ApiListWatch::with(&self.client, namespace, &())
         })
     }
 
@@ -133,7 +130,7 @@ impl Informers {
     #[track_caller]
     pub fn get_dynamic(&self, resource: &ApiResource, scope: &Scope) -> Informer<DynamicObject> {
         self.shared(DynamicObject::url_path(resource, None), scope, |namespace| {
-            ApiListWatch::with(self.client.clone(), namespace, resource)
+            ApiListWatch::with(&self.client, namespace, resource)
         })
     }
 
@@ -169,7 +166,6 @@ impl Informers {
         if let Some(informer) = remembered.and_then(Remembered::upgrade) {
             return informer;
         }
-        let permits = self.permits.clone();
         let mut namespaces = scope.namespaces.iter();
         let first = scope.narrow(source(namespaces.next().map(String::as_str)));
         let others: Vec<_> = namespaces
@@ -180,9 +176,7 @@ impl Informers {
             .reflector(move |reflector| {
                 others
                     .into_iter()
-                    .fold(reflector.permits(&permits), |reflector, other| {
-                        reflector.also(other)
-                    })
+                    .fold(reflector, |reflector, other| reflector.also(other))
             })
             .build();
         shared.retain(|_, entry| entry.is_alive());

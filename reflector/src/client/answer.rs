@@ -5,7 +5,7 @@ use std::{error::Error as StdError, time::Duration};
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, header};
 use http_body_util::BodyExt;
-use kube_client::client::Body;
+use kube_client::client::{AuthError, Body};
 use serde::Deserialize;
 
 use super::Limits;
@@ -215,6 +215,10 @@ pub(super) fn transport(operation: &'static str, error: kube_client::Error) -> E
     let mut message = String::new();
     let mut cause: Option<&(dyn StdError + 'static)> = Some(&error);
     while let Some(error) = cause {
+        if let Some(auth) = error.downcast_ref::<AuthError>() {
+            // Not passed on: what a credential plugin printed may be the credentials.
+            return Error::new(ErrorKind::Unauthorized, operation, unspoken(auth));
+        }
         let text = error.to_string();
         let lower = text.to_ascii_lowercase();
         if ["certificate", "tls", "ssl", "handshake"]
@@ -227,6 +231,17 @@ pub(super) fn transport(operation: &'static str, error: kube_client::Error) -> E
         cause = error.source();
     }
     Error::new(kind, operation, message).caused_by(error)
+}
+
+/// What is wrong with the credentials, without a word of them.
+fn unspoken(error: &AuthError) -> String {
+    match error {
+        AuthError::AuthExecRun { out, .. } => format!("the credential plugin failed ({})", out.status),
+        AuthError::AuthExec(_) | AuthError::AuthExecParse(_) | AuthError::ParseTokenKey(_) => {
+            String::from("the credential plugin printed no credentials")
+        }
+        error => error.to_string(),
+    }
 }
 
 /// An error's own explanation is not worth waiting long for.

@@ -19,7 +19,7 @@ pub(super) struct Target {
 }
 
 impl Target {
-    pub(super) fn new(path: String, root: String, _metadata: bool) -> Self {
+    pub(super) fn new(path: String, root: String) -> Self {
         Self {
             path,
             root,

@@ -14,8 +14,9 @@ pub(super) struct AuditRun {
     pub(super) flight: Flight,
     exact: bool,
     matched: HashSet<ObjectKey, FixedState>,
-    /// Objects that differ, with their version on the server.
-    different: Vec<ResourceVersion>,
+    /// Objects that differ, and how many of those are no newer on the server than what is held.
+    different: u64,
+    overdue: u64,
 }
 
 impl<K: Object> Machine<K> {
@@ -25,10 +26,7 @@ impl<K: Object> Machine<K> {
         };
         self.audit_at = Some(now + self.jittered(period));
         self.stats.audits += 1;
-        self.wait(self.backoff.within_budget(now), Next::Audit { exact: true });
-        if self.backoff.within_budget(now) <= now {
-            self.send_next(now, Next::Audit { exact: true });
-        }
+        self.go_on(now, Next::Audit { exact: true });
     }
 
     pub(super) fn send_audit(&mut self, exact: bool) {
@@ -44,7 +42,8 @@ impl<K: Object> Machine<K> {
             flight: Flight::default(),
             exact,
             matched: HashSet::default(),
-            different: Vec::new(),
+            different: 0,
+            overdue: 0,
         }));
         self.effects.push_back(Effect::Send(Request::List(request)));
     }
@@ -71,7 +70,8 @@ impl<K: Object> Machine<K> {
             run.matched.insert(key);
         }
         if !same && !set_apart {
-            run.different.push(version);
+            run.different += 1;
+            run.overdue += u64::from(version <= self.version);
         }
     }
 
@@ -88,24 +88,20 @@ impl<K: Object> Machine<K> {
         }
         // What happened after the version held is news that the watch has yet to bring, no difference.
         let certain = run.exact && end.version == self.version;
-        let differing = run
-            .different
-            .iter()
-            .filter(|version| certain || **version <= self.version)
-            .count();
+        let differing = if certain { run.different } else { run.overdue };
         let missing = if end.version == self.version {
             self.index.len() - run.matched.len()
         } else {
             0
         };
-        let differences = differing + missing;
+        let differences = differing + missing as u64;
         if differences > 0 {
-            self.stats.audit_differences += differences as u64;
+            self.stats.audit_differences += differences;
             tracing::warn!(differences, rv = %self.version, "the audit found differences; repairing");
             self.plan.latest = true;
             self.relist(now, RelistReason::Audit);
         } else {
-            self.resume_watch(now);
+            self.go_on(now, Next::Watch);
         }
     }
 
@@ -118,17 +114,9 @@ impl<K: Object> Machine<K> {
         if exact && refused {
             self.soon(now, Next::Audit { exact: false });
         } else if refused || error.kind() == ErrorKind::Forbidden {
-            self.resume_watch(now);
+            self.go_on(now, Next::Watch);
         } else {
             self.fail(now, &error, Next::Watch);
-        }
-    }
-
-    fn resume_watch(&mut self, now: Instant) {
-        let at = self.backoff.within_budget(now);
-        self.wait(at, Next::Watch);
-        if at <= now {
-            self.send_next(now, Next::Watch);
         }
     }
 }

@@ -3,10 +3,13 @@
 use informer_store::{Cause, Delta, Entry, Object, ObjectKey, Replacement, ResourceVersion, Tombstone};
 use tokio::time::Instant;
 
-use super::{Effect, Flight, Index, Machine, Next, Phase, Request, WatchRun, index::Slot};
+use super::{
+    Effect, Flight, Index, Machine, Next, Phase, Request, WatchRun,
+    index::{KeyMap, Slot},
+};
 use crate::{
     Error, ErrorKind, Event, Item, ListEnd, ListRequest, Listed, Poison, PoisonPolicy, ReadAt, RelistReason,
-    SyncState, WatchRequest, quarantine::QuarantineEvent,
+    StreamingLists, SyncState, WatchRequest, quarantine::QuarantineEvent,
 };
 
 /// The contents as far as they have been read.
@@ -20,13 +23,15 @@ pub(super) struct ContentsRun<K> {
     entries: Vec<Entry<K>>,
     index: Index,
     poison: Vec<Poison>,
+    /// Where the poison of a key is among initial events.
+    poison_at: KeyMap<usize>,
     /// Entries are superseded by later ones or deleted: `index` tells which count.
     untidy: bool,
     /// The version of the first page.
     version: Option<ResourceVersion>,
     pages: u32,
-    page_news: u64,
-    page_items: u64,
+    page: Page,
+    begun: Instant,
     /// Pages without an item, in a row.
     empty_pages: u32,
     /// The last initial event brought no object that was not there: such a watch may be live already and never end.
@@ -36,10 +41,32 @@ pub(super) struct ContentsRun<K> {
     announced: Instant,
 }
 
+/// What the page being read has brought, and where it began.
+#[derive(Debug, Default)]
+struct Page {
+    items: u64,
+    news: u64,
+    /// Attempts at it that failed, in a row.
+    failures: u32,
+    /// How much there was of everything when it began.
+    entries_before: usize,
+    poison_before: usize,
+    items_before: u64,
+    /// What was known of objects that earlier pages had brought.
+    superseded: Vec<(ObjectKey, Slot)>,
+}
+
 impl<K: Object> Machine<K> {
+    /// Whether the contents are asked for as a stream.
+    fn streams(&self, now: Instant) -> bool {
+        let refused =
+            || self.streaming_blocked.is_some_and(|until| now < until) || self.commons.refuses_streaming(now);
+        let always = self.config.streaming_lists == StreamingLists::Always;
+        self.streaming && !self.plan.plain && (always || !refused())
+    }
+
     pub(super) fn send_contents(&mut self, now: Instant) {
-        let streaming =
-            self.streaming && !self.plan.plain && self.streaming_blocked.is_none_or(|until| until <= now);
+        let streaming = self.streams(now);
         let at = self.read_at();
         let mut request = ListRequest::new(at.clone());
         request.fresh = std::mem::take(&mut self.plan.fresh);
@@ -55,11 +82,12 @@ impl<K: Object> Machine<K> {
             entries: Vec::new(),
             index: Index::default(),
             poison: Vec::new(),
+            poison_at: KeyMap::default(),
             untidy: false,
             version: None,
             pages: 0,
-            page_news: 0,
-            page_items: 0,
+            page: Page::default(),
+            begun: now,
             empty_pages: 0,
             idle: false,
             items: 0,
@@ -99,6 +127,15 @@ impl<K: Object> Machine<K> {
         }
     }
 
+    /// Asks once more for the page that failed.
+    pub(super) fn send_page(&mut self, mut run: Box<ContentsRun<K>>) {
+        run.flight = Flight::default();
+        self.stats.pages += 1;
+        self.effects
+            .push_back(Effect::Send(Request::List(run.request.clone())));
+        self.phase = Phase::Contents(run);
+    }
+
     pub(super) fn is_degraded(&self) -> bool {
         matches!(self.state, SyncState::Degraded { .. })
     }
@@ -113,25 +150,26 @@ impl<K: Object> Machine<K> {
                 Listed::Object(item) => {
                     self.stats.items += 1;
                     run.take(item, &mut self.stats);
-                    self.announce(now);
+                    self.taken(now);
                 }
                 Listed::Held(item) => {
                     self.stats.items += 1;
                     self.stats.held += 1;
                     run.take(item, &mut self.stats);
-                    self.announce(now);
+                    self.taken(now);
                 }
                 Listed::Poison(poison) => {
                     self.stats.items += 1;
-                    run.page_items += 1;
-                    run.page_news += 1;
+                    run.page.items += 1;
+                    run.page.news += 1;
                     run.items += 1;
                     run.poison.push(poison);
+                    self.taken(now);
                 }
                 Listed::OtherShard => {
                     self.stats.other_shard += 1;
-                    run.page_items += 1;
-                    run.page_news += 1;
+                    run.page.items += 1;
+                    run.page.news += 1;
                 }
                 Listed::End(end) => self.page_ended(now, end),
                 Listed::Seen(_) | Listed::Progress(_) => {}
@@ -147,11 +185,14 @@ impl<K: Object> Machine<K> {
         }
     }
 
-    /// Says now and then how far the list has come.
-    fn announce(&mut self, now: Instant) {
+    /// One more has been read: is that too many? Says now and then how far the list has come.
+    fn taken(&mut self, now: Instant) {
         let Phase::Contents(run) = &mut self.phase else {
             return;
         };
+        if self.config.max_objects.is_some_and(|max| run.len() > max) {
+            return self.overloaded(now);
+        }
         if now.saturating_duration_since(run.announced) < ANNOUNCE_EVERY {
             return;
         }
@@ -196,8 +237,8 @@ impl<K: Object> Machine<K> {
             self.plan.paged = true;
         }
         let repeated = run.request.continue_token.as_ref() == Some(&token);
-        let nothing_new = run.page_items > 0 && run.page_news == 0;
-        run.empty_pages = if run.page_items == 0 {
+        let nothing_new = run.page.items > 0 && run.page.news == 0;
+        run.empty_pages = if run.page.items == 0 {
             run.empty_pages + 1
         } else {
             0
@@ -212,7 +253,12 @@ impl<K: Object> Machine<K> {
             return self.list_failed(now, error);
         }
         run.expected = end.remaining.map(|remaining| run.items + remaining);
-        (run.page_items, run.page_news) = (0, 0);
+        run.page = Page {
+            entries_before: run.entries.len(),
+            poison_before: run.poison.len(),
+            items_before: run.items,
+            ..Page::default()
+        };
         // A page token carries its own version, and a server refuses any other beside it.
         run.request.continue_token = Some(token);
         run.request.at = ReadAt::Latest;
@@ -260,6 +306,13 @@ impl<K: Object> Machine<K> {
             return;
         };
         let mut run = *run;
+        self.stats.lists_taken += 1;
+        self.stats.listed_items += run.items;
+        self.stats.list_time += now.saturating_duration_since(run.begun);
+        if std::mem::take(&mut self.plan.refused) {
+            self.commons
+                .refuse_streaming(now, now + self.config.streaming_lists_retry);
+        }
         run.tidy();
         let kept = self.take_poison(now, &mut run);
         let reason = self.plan.reason.take();
@@ -303,6 +356,7 @@ impl<K: Object> Machine<K> {
             let mut watch = WatchRun::new(run.watch_timeout);
             watch.opened(run.flight.opened_at().unwrap_or(now));
             watch.frame(now);
+            watch.events_before = self.stats.events;
             self.phase = Phase::Watching(watch);
         } else {
             self.backoff.sent(now);
@@ -423,7 +477,9 @@ impl<K: Object> Machine<K> {
         let later_page = run.request.continue_token.is_some();
         let bound = run.request.at != ReadAt::Latest;
         match error.kind() {
-            ErrorKind::Expired | ErrorKind::NoProgress if later_page && !self.plan.unpaged => {
+            ErrorKind::Expired | ErrorKind::NoProgress | ErrorKind::Invalid
+                if later_page && !self.plan.unpaged =>
+            {
                 // The pages cannot be finished: ask for everything at once, this once.
                 self.plan.unpaged = true;
                 self.stats.retries += 1;
@@ -434,7 +490,33 @@ impl<K: Object> Machine<K> {
                 self.stats.retries += 1;
                 self.soon(now, Next::Contents);
             }
+            kind if later_page && leaves_pages(kind) => self.page_failed(now, &error),
             _ => self.fail(now, &error, Next::Contents),
+        }
+    }
+
+    /// A later page did not come, for a reason that says nothing against its token: what has been read counts still.
+    fn page_failed(&mut self, now: Instant, error: &Error) {
+        let Phase::Contents(run) = &mut self.phase else {
+            return;
+        };
+        run.page.failures += 1;
+        if self.backoff.failures() == 0 {
+            // A page that follows another was not counted as long as all went well.
+            self.backoff.sent(now);
+        }
+        if run.page.failures >= PAGE_FAILURES_MAX {
+            // This page never comes. Another way may lead past it: all at once, or in pages again.
+            self.plan.unpaged = !self.plan.unpaged;
+            return self.fail(now, error, Next::Contents);
+        }
+        if let Phase::Contents(mut run) = std::mem::replace(&mut self.phase, Phase::Idle) {
+            run.begin_page_again();
+            run.request.fresh = matches!(
+                error.kind(),
+                ErrorKind::Transport | ErrorKind::Timeout | ErrorKind::Unauthorized
+            );
+            self.fail(now, error, Next::Page(run));
         }
     }
 
@@ -445,7 +527,7 @@ impl<K: Object> Machine<K> {
         let bound = run.request.at != ReadAt::Latest;
         let refused = matches!(
             error.kind(),
-            ErrorKind::Invalid | ErrorKind::Unsupported | ErrorKind::NotFound | ErrorKind::Timeout
+            ErrorKind::Invalid | ErrorKind::Unsupported | ErrorKind::NotFound
         ) || (error.kind() == ErrorKind::Server && run.flight.has_opened());
         match error.kind() {
             ErrorKind::Expired | ErrorKind::TooLarge if bound => {
@@ -453,15 +535,21 @@ impl<K: Object> Machine<K> {
                 self.stats.retries += 1;
                 self.soon(now, Next::Contents);
             }
-            _ if refused => {
+            ErrorKind::Timeout => {
+                // Silence is remembered, too, but not held against the server in anybody else's name.
                 self.streaming_blocked = Some(now + self.config.streaming_lists_retry);
+                self.fall_back(now, &error);
+            }
+            _ if refused => {
+                self.plan.refused = true;
                 self.fall_back(now, &error);
             }
             ErrorKind::Forbidden => self.fall_back(now, &error),
             _ => {
                 self.plan.streaming_failures += 1;
                 // The next attempt is a plain list: it may well do.
-                self.plan.plain |= self.plan.streaming_failures >= 2;
+                let patient = self.config.streaming_lists == StreamingLists::Always;
+                self.plan.plain |= self.plan.streaming_failures >= 2 && !patient;
                 if self.plan.plain {
                     self.stats.streaming_list_fallbacks += 1;
                 }
@@ -475,13 +563,7 @@ impl<K: Object> Machine<K> {
         self.stats.streaming_list_fallbacks += 1;
         self.plan.plain = true;
         self.effects.push_back(Effect::Abort);
-        let at = self.backoff.within_budget(now);
-        if at > now {
-            self.wait(at, Next::Contents);
-        } else {
-            self.backoff.sent(now);
-            self.send_contents(now);
-        }
+        self.go_on(now, Next::Contents);
     }
 
     pub(super) fn streaming_closed(&mut self, now: Instant) {
@@ -515,15 +597,14 @@ impl<K: Object> Machine<K> {
             Event::Added(item) | Event::Modified(item) => {
                 self.stats.items += 1;
                 run.take(item, &mut self.stats);
+                self.taken(now);
             }
             Event::Deleted(item) => run.forget(&item.key),
             Event::Gone(seen) => run.forget(&seen.key),
             Event::Poison(poison) => {
                 self.stats.items += 1;
-                if let Some(key) = &poison.key {
-                    run.forget(key);
-                }
-                run.poison.push(poison);
+                run.set_apart(poison);
+                self.taken(now);
             }
             Event::OtherShard(_) => self.stats.other_shard += 1,
             Event::Bookmark {
@@ -562,9 +643,26 @@ impl<K: Object> Machine<K> {
 }
 
 impl<K> ContentsRun<K> {
+    fn len(&self) -> usize {
+        self.index.len() + self.poison.len()
+    }
+
+    /// Forgets what the page has brought so far.
+    fn begin_page_again(&mut self) {
+        for entry in self.entries.drain(self.page.entries_before..) {
+            self.index.remove(&entry.key);
+        }
+        for (key, Slot { uid, version }) in self.page.superseded.drain(..).rev() {
+            self.index.insert(key, uid, version);
+        }
+        self.poison.truncate(self.page.poison_before);
+        self.items = self.page.items_before;
+        (self.page.items, self.page.news) = (0, 0);
+    }
+
     fn take(&mut self, item: Item<K>, stats: &mut crate::Stats) {
         self.items += 1;
-        self.page_items += 1;
+        self.page.items += 1;
         let Item {
             key,
             object,
@@ -578,18 +676,39 @@ impl<K> ContentsRun<K> {
                 return;
             }
         } else {
-            self.page_news += 1;
+            self.page.news += 1;
         }
-        self.index.insert(key.clone(), uid, version);
+        let old = self.index.insert(key.clone(), uid, version);
+        if let Some(old) = old.filter(|_| !self.streaming) {
+            self.page.superseded.push((key.clone(), old));
+        }
         self.entries
             .push(Entry::with_key(key, object).cause(Cause::Relist));
+        if self.streaming && self.entries.len() > 2 * self.index.len() + UNTIDY_MAX {
+            // A busy server changes objects while it still sends the first ones.
+            self.tidy();
+        }
+    }
+
+    /// Sets an initial event's object apart.
+    fn set_apart(&mut self, poison: Poison) {
+        if let Some(key) = &poison.key {
+            self.forget(key);
+            self.poison_at.insert(key.clone(), self.poison.len());
+        }
+        self.poison.push(poison);
     }
 
     fn forget(&mut self, key: &ObjectKey) {
         if self.index.remove(key).is_some() {
             self.untidy = true;
         }
-        self.poison.retain(|poison| poison.key.as_ref() != Some(key));
+        if let Some(place) = self.poison_at.remove(key) {
+            self.poison.swap_remove(place);
+            if let Some(key) = self.poison.get(place).and_then(|moved| moved.key.as_ref()) {
+                self.poison_at.insert(key.clone(), place);
+            }
+        }
     }
 
     /// Whether an object's name could not be read.
@@ -602,7 +721,7 @@ impl<K> ContentsRun<K> {
         if !self.untidy {
             return;
         }
-        let mut seen = super::index::KeyMap::default();
+        let mut seen = KeyMap::default();
         let mut entries = std::mem::take(&mut self.entries);
         entries.reverse();
         entries.retain(|entry| {
@@ -610,6 +729,7 @@ impl<K> ContentsRun<K> {
         });
         entries.reverse();
         self.entries = entries;
+        self.untidy = false;
     }
 }
 
@@ -621,6 +741,20 @@ fn gone<K>(key: &ObjectKey, cause: Cause) -> Delta<K> {
     Delta::Deleted(tombstone)
 }
 
+/// Whether an error of this kind leaves the pages of a list as they were.
+fn leaves_pages(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::Transport
+            | ErrorKind::Tls
+            | ErrorKind::Timeout
+            | ErrorKind::Server
+            | ErrorKind::Throttled
+            | ErrorKind::Unauthorized
+            | ErrorKind::Protocol
+    )
+}
+
 /// Whether a watch can begin at `version`.
 pub(super) fn is_usable(version: &ResourceVersion) -> bool {
     !version.is_unset() && version.as_u64() != Some(0)
@@ -628,6 +762,10 @@ pub(super) fn is_usable(version: &ResourceVersion) -> bool {
 
 /// Answers of the latest state, in a row, that must all be older before the server's history counts as rewound.
 const OLDER_MAX: u32 = 3;
+/// Superseded entries kept beside those that count, before they are cleared away.
+const UNTIDY_MAX: usize = 256;
+/// Attempts at one page, in a row, after which the list is begun anew.
+const PAGE_FAILURES_MAX: u32 = 6;
 /// Pages without an item, in a row, after which no more are asked for.
 const EMPTY_PAGES_MAX: u32 = 4;
 /// How often a list in progress says how far it has come.

@@ -18,6 +18,8 @@ pub(super) struct WatchRun {
     opened: Option<Instant>,
     /// Complete events and bookmarks so far.
     frames: u64,
+    /// How many events there had been when it began.
+    pub(super) events_before: u64,
     last_frame: Option<Instant>,
     /// The version it began at.
     from: Option<ResourceVersion>,
@@ -36,6 +38,7 @@ impl WatchRun {
             timeout,
             opened: None,
             frames: 0,
+            events_before: 0,
             last_frame: None,
             from: None,
             last_bookmark: None,
@@ -94,6 +97,7 @@ impl<K: Object> Machine<K> {
         self.stats.watches += 1;
         let mut run = WatchRun::new(timeout);
         run.from = Some(self.version.clone());
+        run.events_before = self.stats.events;
         self.phase = Phase::Watching(run);
         self.effects.push_back(Effect::Send(Request::Watch(request)));
     }
@@ -167,7 +171,24 @@ impl<K: Object> Machine<K> {
         }
     }
 
+    /// Counts the watch that ends, if one does.
+    pub(super) fn count_watch(&mut self, now: Instant) {
+        if let Phase::Watching(WatchRun {
+            opened: Some(opened),
+            events_before,
+            ..
+        }) = &self.phase
+        {
+            self.stats.watches_ended += 1;
+            self.stats.watch_time += now.saturating_duration_since(*opened);
+            self.stats.watched_events += self.stats.events - events_before;
+        }
+    }
+
     fn on_live_event(&mut self, now: Instant, event: Event<K>) {
+        if !matches!(event, Event::Bookmark { .. } | Event::Progress { .. }) {
+            self.stats.last_event = Some(now);
+        }
         match event {
             Event::Added(item) | Event::Modified(item) => {
                 self.stats.events += 1;
@@ -248,6 +269,9 @@ impl<K: Object> Machine<K> {
             self.stats.duplicates += 1;
             return;
         }
+        if verdict == Verdict::New && self.config.max_objects.is_some_and(|max| self.index.len() >= max) {
+            return self.overflow(now);
+        }
         self.release(&key);
         let entry = Entry::with_key(key.clone(), object);
         let delta = match verdict {
@@ -265,6 +289,15 @@ impl<K: Object> Machine<K> {
         if broken {
             self.relist(now, RelistReason::Diverged);
         }
+    }
+
+    /// One object too many: it is not taken, nor is anything after it. What comes next is a list, for later events
+    /// may have made room.
+    fn overflow(&mut self, now: Instant) {
+        self.stats.count_relist(RelistReason::Overloaded);
+        self.plan.reason = Some(RelistReason::Overloaded);
+        self.plan.relisted = true;
+        self.overloaded(now);
     }
 
     fn delete(&mut self, now: Instant, seen: Seen, object: Option<std::sync::Arc<K>>) {
@@ -317,9 +350,17 @@ impl<K: Object> Machine<K> {
             return self.poisoned_in_place(now, poison);
         }
         let version = poison.version.clone();
-        if self.index.judge(&key, 0, &version, &self.floor) == Verdict::Duplicate {
+        let verdict = self.index.judge(&key, 0, &version, &self.floor);
+        if verdict == Verdict::Duplicate {
             self.stats.duplicates += 1;
             return;
+        }
+        let apart = self.index.len() + self.quarantine.len();
+        if verdict == Verdict::New
+            && self.quarantine.get(&key).is_none()
+            && self.config.max_objects.is_some_and(|max| apart >= max)
+        {
+            return self.overflow(now);
         }
         self.poisoned_in_place(now, poison);
         self.advance(&version);
@@ -410,11 +451,10 @@ impl<K: Object> Machine<K> {
             self.fail_for(now, Reason::ShortWatch, None, Next::Watch);
         } else if (run.frames == 0 || run.from.as_ref() == Some(&self.version)) && lived >= run.timeout / 2 {
             // Nothing new in the whole watch: the version may be ahead of what this server knows.
-            self.wait(self.backoff.within_budget(now), Next::Probe);
+            self.go_on(now, Next::Probe);
         } else {
-            self.wait(self.backoff.within_budget(now), Next::Watch);
+            self.go_on(now, Next::Watch);
         }
-        self.send_if_due(now);
     }
 
     pub(super) fn watch_failed(&mut self, now: Instant, error: Error) {
@@ -464,17 +504,9 @@ impl<K: Object> Machine<K> {
         }
         if self.quarantine.retry_at().is_some_and(|at| at <= now) {
             let keys = self.quarantine.due(now, self.config.quarantine_retry);
-            self.wait(self.backoff.within_budget(now), Next::Read(keys));
-            self.send_if_due(now);
-        }
-    }
-
-    fn send_if_due(&mut self, now: Instant) {
-        if let Phase::Waiting { at, next } = &self.phase
-            && *at <= now
-        {
-            let next = next.clone();
-            self.send_next(now, next);
+            if !keys.is_empty() {
+                self.go_on(now, Next::Read(keys));
+            }
         }
     }
 
@@ -488,8 +520,7 @@ impl<K: Object> Machine<K> {
             since: self.proved.unwrap_or(now),
             attempts: self.watchdog.trips,
         });
-        self.wait(self.backoff.within_budget(now), Next::Probe);
-        self.send_if_due(now);
+        self.go_on(now, Next::Probe);
     }
 
     /// A silent server told its version.
@@ -523,8 +554,7 @@ impl<K: Object> Machine<K> {
             self.plan.latest = true;
             return self.relist(now, RelistReason::Silent);
         }
-        self.wait(self.backoff.within_budget(now), Next::Watch);
-        self.send_if_due(now);
+        self.go_on(now, Next::Watch);
     }
 
     /// A quarantined object has been read again.
@@ -567,7 +597,8 @@ impl<K: Object> Machine<K> {
                     .partial_cmp(&slot.version)
                     .is_some_and(|order| order.is_le())
             });
-        if ahead || behind {
+        let full = old.is_none() && self.config.max_objects.is_some_and(|max| self.index.len() >= max);
+        if ahead || behind || full {
             return;
         }
         let replaced = old.is_some_and(|slot| slot.uid != uid && slot.uid != 0 && uid != 0);
@@ -603,8 +634,7 @@ impl<K: Object> Machine<K> {
         } else {
             Next::Read(rest)
         };
-        self.wait(self.backoff.within_budget(now), next);
-        self.send_if_due(now);
+        self.go_on(now, next);
     }
 }
 

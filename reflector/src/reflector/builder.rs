@@ -21,7 +21,7 @@ pub struct ReflectorBuilder<K> {
     sources: Vec<Arc<dyn ListWatch<K>>>,
     store: Arc<dyn ReflectorStore<K>>,
     config: Config,
-    permits: ListPermits,
+    permits: Option<ListPermits>,
     seed: Option<u64>,
     observer: Option<Observer>,
 }
@@ -32,7 +32,7 @@ impl<K: Object> ReflectorBuilder<K> {
             sources: vec![source],
             store,
             config: Config::default(),
-            permits: ListPermits::default(),
+            permits: None,
             seed: None,
             observer: None,
         }
@@ -93,10 +93,17 @@ impl<K: Object> ReflectorBuilder<K> {
         self
     }
 
-    /// Limits the lists in flight together with everything else that shares `permits`; share one per client.
-    /// Default: a limit of its own, of 4.
+    /// The most objects each source may bring. Default: as many as there are. See
+    /// [`Config::max_objects`].
+    pub fn max_objects(mut self, max: usize) -> Self {
+        self.config.max_objects = Some(max);
+        self
+    }
+
+    /// Limits the lists in flight together with everything else that shares `permits`. Default: the limit that the
+    /// source [shares](ListWatch::commons) with others of its client, or else a limit of its own, of 4.
     pub fn permits(mut self, permits: &ListPermits) -> Self {
-        self.permits = permits.clone();
+        self.permits = Some(permits.clone());
         self
     }
 
@@ -115,7 +122,8 @@ impl<K: Object> ReflectorBuilder<K> {
     /// The reflector, not yet running.
     #[must_use]
     pub fn build(self) -> Reflector<K> {
-        let patience = self.config.bookmark_cadence + self.config.bookmark_cadence / 4;
+        let cadence = self.config.clone().clamped().bookmark_cadence;
+        let patience = cadence + cadence / 4;
         let parts = self.sources.len();
         Reflector {
             inner: Arc::new(Inner {
@@ -123,6 +131,7 @@ impl<K: Object> ReflectorBuilder<K> {
                 store: self.store,
                 config: self.config,
                 permits: self.permits,
+                own_permits: ListPermits::default(),
                 seed: Mutex::new(
                     self.seed
                         .map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed),

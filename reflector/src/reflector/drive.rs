@@ -11,8 +11,8 @@ use tokio::{
 
 use super::{Inner, Part, merge::Sink};
 use crate::{
-    Effect, Error, ErrorKind, EventStream, Got, Held, Input, ListStream, ListWatch, Machine, Request,
-    SyncState,
+    Effect, Error, ErrorKind, EventStream, Got, Held, Input, ListPermits, ListStream, ListWatch, Machine,
+    Request, SyncState,
 };
 
 /// What is being waited for.
@@ -47,7 +47,10 @@ struct Driver<'a, K> {
     source: Arc<dyn ListWatch<K>>,
     sink: &'a Sink<K>,
     held: Held<K>,
+    permits: ListPermits,
     io: Io<K>,
+    /// The list of what is in quarantine is to be shown anew.
+    quarantine_changed: bool,
 }
 
 pub(super) async fn run<K: Object>(
@@ -72,7 +75,10 @@ pub(super) async fn run<K: Object>(
         let seen = inner.parts.lock().unwrap_or_else(PoisonError::into_inner)[part]
             .version
             .clone();
-        let machine = Machine::new(config, source.streams_lists(), rng).not_older_than(seen);
+        let mut machine = Machine::new(config, source.streams_lists(), rng).not_older_than(seen);
+        if let Some(commons) = source.commons() {
+            machine = machine.sharing(commons);
+        }
         let driver = Driver {
             inner,
             part,
@@ -84,7 +90,9 @@ pub(super) async fn run<K: Object>(
             source: Arc::clone(source),
             sink: &sink,
             held: Held::by(Arc::clone(&inner.store)),
+            permits: inner.permits_of(&**source),
             io: Io::Nothing,
+            quarantine_changed: false,
         };
         driver.drive()
     });
@@ -140,8 +148,7 @@ impl<K: Object> Driver<'_, K> {
                     if let Some(observer) = &self.inner.observer {
                         observer(&event);
                     }
-                    let list = self.machine.quarantined();
-                    self.my_part(|part| part.quarantined = list);
+                    self.quarantine_changed = true;
                 }
                 Effect::Deliver(delta) => {
                     let before = now();
@@ -164,7 +171,7 @@ impl<K: Object> Driver<'_, K> {
             Request::Get(_) => false,
         };
         if contents {
-            let permits = self.inner.permits.clone();
+            let permits = self.permits.clone();
             self.io = Io::Permit(async move { permits.acquire().await }.boxed(), request);
         } else {
             self.io = start(&self.source, &self.held, request, None);
@@ -184,8 +191,12 @@ impl<K: Object> Driver<'_, K> {
         });
     }
 
-    fn publish(&self) {
+    fn publish(&mut self) {
+        let quarantined = std::mem::take(&mut self.quarantine_changed).then(|| self.machine.quarantined());
         self.my_part(|part| {
+            if let Some(quarantined) = quarantined {
+                part.quarantined = quarantined;
+            }
             part.stats.clone_from(self.machine.stats());
             part.version.clone_from(self.machine.version());
             part.proved = self.machine.proved();

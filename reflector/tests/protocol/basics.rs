@@ -49,3 +49,62 @@ async fn a_streaming_list_becomes_the_watch() {
     assert_eq!(rig.server.seen().len(), 1);
     assert_eq!(rig.reflector.stats().relists_total(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_lists_and_watches_took_is_counted() {
+    let server = Server::script(
+        vec![Answer::ok([
+            pause(3),
+            text(list("10", &[object("a", 3), object("b", 5)])),
+        ])],
+        vec![
+            Answer::ok([pause(40), modified("a", 11), bookmark("12"), pause(20)]),
+            Answer::watch([]),
+        ],
+    );
+    let rig = Rig::plain(server);
+    rig.run(100).await;
+    let stats = rig.reflector.stats();
+    assert_eq!((stats.lists_taken, stats.listed_items), (1, 2));
+    assert_eq!(stats.list_time.as_secs(), 3);
+    assert_eq!((stats.watches_ended, stats.watched_events), (1, 1));
+    assert_eq!(stats.watch_time.as_secs(), 60, "the second watch has not ended");
+    let last = stats.last_event.expect("there was one");
+    assert_eq!(last.elapsed().as_secs(), 57);
+}
+
+#[tokio::test(start_paused = true)]
+async fn times_without_end_are_no_overflow() {
+    let server = Server::script(
+        vec![
+            Answer::Refuse,
+            Answer::list("10", &[object("a", 3), poison("b", 4)]),
+        ],
+        vec![Answer::watch([bookmark("11")])],
+    );
+    let rig = Rig::with(
+        server,
+        |source| source.no_streaming_lists(),
+        |builder| {
+            let mut config = informer_reflector::Config::default();
+            for time in [
+                &mut config.watch_timeout,
+                &mut config.header_timeout,
+                &mut config.body_timeout,
+                &mut config.bookmark_cadence,
+                &mut config.streaming_lists_retry,
+                &mut config.quarantine_retry,
+                &mut config.backoff.max,
+                &mut config.backoff.reset_after,
+                &mut config.backoff.retry_after_max,
+            ] {
+                *time = std::time::Duration::MAX;
+            }
+            config.resync = Some(std::time::Duration::MAX);
+            config.audit = Some(std::time::Duration::MAX);
+            builder.config(config)
+        },
+    );
+    rig.run(10).await;
+    assert_eq!(rig.store.contents(), ["a@3"]);
+}

@@ -1,5 +1,7 @@
 //! Lists in every form a server may send them.
 
+use std::time::Duration;
+
 use crate::support::*;
 
 fn abc() -> Answer {
@@ -71,4 +73,98 @@ async fn an_object_listed_twice_is_taken_once_in_its_newest_state() {
     rig.run(5).await;
     assert_eq!(rig.store.contents(), ["a@8", "b@9"]);
     assert_eq!(rig.reflector.stats().list_duplicates, 2);
+}
+
+/// The page tokens of all lists that were asked for, in order.
+fn tokens(server: &Server) -> Vec<Option<String>> {
+    server.lists().iter().map(|seen| seen.param("continue")).collect()
+}
+
+fn some(token: &str) -> Option<String> {
+    Some(token.to_owned())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_that_breaks_is_asked_for_again_and_no_other() {
+    let whole = list("10", &[object("c", 6), object("d", 7)]);
+    let half = whole[..whole.len() - 60].to_owned();
+    let first = || Answer::ok([text(page("10", "t", &[object("a", 3), object("b", 5)]))]);
+    let breaks = [
+        Answer::Refuse,
+        Answer::ok([text(half.clone()), Piece::Reset]),
+        Answer::ok([text(half)]),
+        Answer::failure(503, "ServiceUnavailable", "not now"),
+        Answer::failure(429, "TooManyRequests", "not now"),
+        Answer::Never,
+        Answer::ok([text("<html>")]).header("content-type", "text/html"),
+    ];
+    for broken in breaks {
+        let server = Server::script(
+            vec![first(), broken.clone(), broken, Answer::ok([text(whole.clone())])],
+            vec![Answer::watch([])],
+        );
+        let rig = Rig::plain(server);
+        rig.run(300).await;
+        assert_eq!(rig.store.log(), ["replace 4@10"]);
+        assert_eq!(tokens(&rig.server), [None, some("t"), some("t"), some("t")]);
+        let stats = rig.reflector.stats();
+        assert_eq!((stats.lists, stats.pages, stats.list_duplicates), (1, 4, 0));
+        let times: Vec<_> = rig.server.lists().iter().map(|seen| seen.at).collect();
+        assert!(times[2] - times[1] >= Duration::from_millis(400), "with backoff");
+        assert!(rig.server.busiest_minute() <= 8);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_that_never_comes_begins_the_list_anew_and_all_at_once() {
+    let server = Server::new(|seen| {
+        let whole = [object("a", 3), object("b", 5), object("c", 6)];
+        match (seen.is_watch(), seen.param("continue"), seen.param("limit")) {
+            (true, ..) => Answer::watch([]),
+            (_, Some(_), _) => Answer::Refuse,
+            (_, None, Some(_)) => Answer::ok([text(page("10", "t", &whole[..2]))]),
+            (_, None, None) => Answer::list("12", &whole),
+        }
+    });
+    let rig = Rig::plain(server);
+    rig.run(120).await;
+    assert_eq!(rig.store.log(), ["replace 3@12"]);
+    let failed = tokens(&rig.server).into_iter().flatten().count();
+    assert_eq!(failed, 6);
+    assert_eq!(rig.reflector.stats().lists, 2);
+    assert!(rig.server.busiest_minute() <= 8);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_token_nobody_knows_any_more_begins_the_list_anew() {
+    let server = Server::script(
+        vec![
+            Answer::ok([text(page("10", "t", &[object("a", 3)]))]),
+            Answer::failure(400, "BadRequest", "continue key is not valid"),
+            abc(),
+        ],
+        vec![Answer::watch([])],
+    );
+    let rig = Rig::plain(server);
+    rig.run(30).await;
+    assert_eq!(rig.store.contents(), ["a@3", "b@5"]);
+    assert_eq!(tokens(&rig.server), [None, some("t"), None]);
+}
+
+/// What a broken page brought counts for nothing, not even where it was newer than an earlier page.
+#[tokio::test(start_paused = true)]
+async fn a_page_that_breaks_leaves_nothing_behind() {
+    let newer = page("10", "u", &[object("a", 9), object("x", 8), poison("y", 8)]);
+    let server = Server::script(
+        vec![
+            Answer::ok([text(page("10", "t", &[object("a", 3)]))]),
+            Answer::ok([text(newer[..newer.len() - 1].to_owned()), Piece::Reset]),
+            Answer::list("10", &[object("b", 5)]),
+        ],
+        vec![Answer::watch([])],
+    );
+    let rig = Rig::plain(server);
+    rig.run(30).await;
+    assert_eq!(rig.store.contents(), ["a@3", "b@5"]);
+    assert!(rig.reflector.quarantined().is_empty());
 }

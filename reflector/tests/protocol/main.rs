@@ -1,6 +1,7 @@
 //! The protocol between a reflector and an API server, fault by fault, under paused time.
 
 mod basics;
+mod clients;
 mod consistency;
 mod embedded;
 mod lists;

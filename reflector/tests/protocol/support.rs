@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures::{StreamExt, stream};
 use http::{Request, Response};
 use http_body_util::StreamBody;
-use informer_reflector::{ApiListWatch, Reflector, ReflectorBuilder};
+use informer_reflector::{ApiClient, ApiListWatch, Reflector, ReflectorBuilder};
 use informer_store::{
     Closed, Entry, KeyRef, Object, ObjectKey, ReflectorStore, Replacement, ResourceVersion, ResyncPart,
     Tombstone,
@@ -541,8 +541,19 @@ impl Rig {
         source: impl FnOnce(ApiListWatch<ConfigMap>) -> ApiListWatch<ConfigMap>,
         build: impl FnOnce(ReflectorBuilder<ConfigMap>) -> ReflectorBuilder<ConfigMap>,
     ) -> Self {
+        let client = ApiClient::from(server.client());
+        Self::of(&client, server, source, build)
+    }
+
+    /// A rig that shares its client with others.
+    pub fn of(
+        client: &ApiClient,
+        server: Server,
+        source: impl FnOnce(ApiListWatch<ConfigMap>) -> ApiListWatch<ConfigMap>,
+        build: impl FnOnce(ReflectorBuilder<ConfigMap>) -> ReflectorBuilder<ConfigMap>,
+    ) -> Self {
         let store = Checked::default();
-        let source = source(ApiListWatch::namespaced(server.client(), "default"));
+        let source = source(ApiListWatch::namespaced(client, "default"));
         let reflector = build(Reflector::builder(source, store.clone()).seed(7)).build();
         Self {
             server,

@@ -390,6 +390,32 @@ async fn t10_credentials_that_stay_refused_are_not_hammered_with() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn t10_what_is_not_allowed_waits_the_longest_from_the_first_time_on() {
+    for (code, reason, state) in [
+        (403, "Forbidden", "degraded forbidden"),
+        (404, "NotFound", "degraded not-found"),
+    ] {
+        let server = Server::script(vec![Answer::failure(code, reason, "no")], vec![]);
+        let rig = Rig::plain(server);
+        rig.run(300).await;
+        let times: Vec<_> = rig.server.seen().iter().map(|seen| seen.at).collect();
+        for pair in times.windows(2) {
+            let gap = pair[1] - pair[0];
+            assert!(
+                gap >= Duration::from_secs(15) && gap <= Duration::from_secs(45),
+                "{gap:?}"
+            );
+        }
+        assert_eq!(rig.states(), ["listing", state]);
+        assert_eq!(
+            rig.reflector.stats().retries,
+            times.len() as u64,
+            "each failure counts once"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn t11_watches_that_end_at_once_back_off_and_never_list_anew() {
     let server = Server::script(vec![abc()], vec![Answer::ok([])]);
     let rig = Rig::plain(server);
