@@ -116,7 +116,7 @@ pub enum StreamingLists {
     #[default]
     Auto,
     /// Each time anew, where the source says it can, whatever it refused before; a list takes the place of one that
-    /// is refused or never ends, that one time.
+    /// is refused, never ends or breaks twice, that one time.
     Always,
     /// Never.
     Off,

@@ -61,6 +61,8 @@ pub struct Machine<K> {
     bad_line: Option<(ResourceVersion, u32)>,
     /// The object whose unreadable line made us list anew.
     bad_key: Option<ObjectKey>,
+    /// Watches from the present version that the server called invalid, in a row.
+    refused_watches: u32,
     /// Whether the one retry with fresh credentials has been spent.
     credentials_retried: bool,
     resync_at: Option<(Instant, ResyncPart)>,
@@ -238,6 +240,7 @@ impl<K: Object> Machine<K> {
             commons: Commons::default(),
             bad_line: None,
             bad_key: None,
+            refused_watches: 0,
             credentials_retried: false,
             resync_at: None,
             audit_at: None,
@@ -499,13 +502,12 @@ impl<K: Object> Machine<K> {
         }
         tracing::debug!(kind = %error.kind(), error = %error, "request failed");
         let reason = Reason::Failed(error.kind());
-        if matches!(
-            error.kind(),
-            ErrorKind::Forbidden | ErrorKind::NotFound | ErrorKind::WrongKind | ErrorKind::Unauthorized
-        ) {
-            if self.state.reason() != Some(reason) {
-                tracing::warn!(kind = %error.kind(), error = %error, "the server refuses; retrying slowly");
-            }
+        let told = self.state.reason() == Some(reason);
+        let lasting = matches!(error.kind(), ErrorKind::Forbidden | ErrorKind::NotFound);
+        if !told && (lasting || matches!(error.kind(), ErrorKind::Unauthorized | ErrorKind::WrongKind)) {
+            tracing::warn!(kind = %error.kind(), error = %error, "the server refuses; retrying slowly");
+        }
+        if lasting {
             let at = self.backoff.refused(now, error.retry_after(), &mut self.rng);
             return self.degrade(now, reason, at, next);
         }
@@ -580,6 +582,7 @@ impl<K: Object> Machine<K> {
             let reason = match reason {
                 RelistReason::Expired => Reason::Failed(ErrorKind::Expired),
                 RelistReason::TooLarge => Reason::Failed(ErrorKind::TooLarge),
+                RelistReason::Refused => Reason::Failed(ErrorKind::Invalid),
                 RelistReason::Unreadable => Reason::Unreadable,
                 RelistReason::Silent => Reason::Silent,
                 RelistReason::Rewound | RelistReason::Diverged | RelistReason::Audit => Reason::Diverged,
@@ -662,6 +665,12 @@ impl<K: Object> Machine<K> {
 
     fn jittered(&mut self, period: Duration) -> Duration {
         period.mul_f64(0.9 + 0.2 * self.rng.f64())
+    }
+
+    /// Whether a list at `version` can be watched from, and told newer or older than what was seen.
+    fn can_follow(&self, version: &ResourceVersion) -> bool {
+        contents::is_usable(version)
+            && (version.is_ordered() || !self.version.is_ordered() || self.version.is_unset())
     }
 
     /// What the next list may be answered with.

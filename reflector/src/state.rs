@@ -124,11 +124,13 @@ pub enum RelistReason {
     Audit,
     /// An event brought one object too many.
     Overloaded,
+    /// The server refuses to watch from the version, for a reason of its own.
+    Refused,
 }
 
 impl RelistReason {
     /// Every reason, in the order of [`Stats::relists`](crate::Stats::relists).
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Expired,
         Self::TooLarge,
         Self::Rewound,
@@ -137,6 +139,7 @@ impl RelistReason {
         Self::Silent,
         Self::Audit,
         Self::Overloaded,
+        Self::Refused,
     ];
 
     /// A short constant name; never changes.
@@ -151,6 +154,7 @@ impl RelistReason {
             Self::Silent => "silent",
             Self::Audit => "audit",
             Self::Overloaded => "overloaded",
+            Self::Refused => "refused",
         }
     }
 }

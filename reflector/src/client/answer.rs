@@ -78,8 +78,8 @@ impl Answer {
                 .await);
         }
         let is_json = parts.headers.get(header::CONTENT_TYPE).is_none_or(|value| {
-            let value = value.as_bytes();
-            value.len() >= 16 && value[..16].eq_ignore_ascii_case(b"application/json")
+            let value = value.as_bytes().trim_ascii();
+            value.is_empty() || value.len() >= 16 && value[..16].eq_ignore_ascii_case(b"application/json")
         });
         if !is_json {
             let message = String::from("the answer is not JSON; is a proxy or a login page in the way?");
@@ -185,13 +185,51 @@ impl Status {
     }
 }
 
-/// Seconds, as every API server sends it. A date or garbage counts as none.
+/// Seconds, as every API server sends it, or a date, as a proxy may: then the answer's own date says how far off that
+/// is, so that nobody's clock matters. Garbage counts as none.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    // More digits than fit mean a very long time: the cap decides.
-    digits.then(|| Duration::from_secs(text.parse::<u64>().unwrap_or(u64::MAX).min(u64::from(u32::MAX))))
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More digits than fit mean a very long time: the cap decides.
+        let seconds = text.parse::<u64>().unwrap_or(u64::MAX);
+        return Some(Duration::from_secs(seconds.min(u64::from(u32::MAX))));
+    }
+    let then = seconds_of(text)?;
+    let now = seconds_of(headers.get(header::DATE)?.to_str().ok()?)?;
+    Some(Duration::from_secs(
+        then.saturating_sub(now).min(u64::from(u32::MAX)),
+    ))
 }
+
+/// The seconds of a date as HTTP writes it, `Sun, 06 Nov 1994 08:49:37 GMT`, since some day before every such date.
+fn seconds_of(date: &str) -> Option<u64> {
+    let (_, date) = date.trim().split_once(", ")?;
+    let parts: Vec<&str> = date.split(' ').collect();
+    let &[day, month, year, time, "GMT"] = parts.as_slice() else {
+        return None;
+    };
+    let number = |text: &str, digits| {
+        let plain = text.len() == digits && text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse::<u64>().ok().filter(|_| plain)
+    };
+    let clock: Vec<&str> = time.split(':').collect();
+    let &[hour, minute, second] = clock.as_slice() else {
+        return None;
+    };
+    let month = MONTHS.iter().position(|name| *name == month)? as u64;
+    // Years begin in March here, so that the day of a leap year comes last.
+    let (year, month) = if month < 2 {
+        (number(year, 4)?.checked_sub(1)?, month + 10)
+    } else {
+        (number(year, 4)?, month - 2)
+    };
+    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + number(day, 2)?;
+    Some(((days * 24 + number(hour, 2)?) * 60 + number(minute, 2)?) * 60 + number(second, 2)?)
+}
+
+const MONTHS: [&str; 12] = [
+    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+];
 
 pub(super) fn garbled(operation: &'static str, error: std::io::Error) -> Error {
     Error::new(

@@ -207,11 +207,12 @@ impl<K: Object> Machine<K> {
     }
 
     fn page_ended(&mut self, now: Instant, end: ListEnd) {
+        let usable = self.can_follow(&end.version);
         let Phase::Contents(run) = &mut self.phase else {
             return;
         };
         run.pages += 1;
-        if !is_usable(&end.version) {
+        if !usable {
             self.stats.bad_versions += 1;
             let error = Error::new(
                 ErrorKind::Protocol,
@@ -335,6 +336,7 @@ impl<K: Object> Machine<K> {
         self.floor = version.clone();
         self.bookmark = ResourceVersion::UNSET;
         self.bad_line = None;
+        self.refused_watches = 0;
         self.plan.latest = false;
         self.plan.unpaged = false;
         self.plan.plain = false;
@@ -357,6 +359,8 @@ impl<K: Object> Machine<K> {
             watch.opened(run.flight.opened_at().unwrap_or(now));
             watch.frame(now);
             watch.events_before = self.stats.events;
+            // A server that streams lists sends bookmarks.
+            self.watchdog.armed = true;
             self.phase = Phase::Watching(watch);
         } else {
             self.backoff.sent(now);
@@ -548,8 +552,7 @@ impl<K: Object> Machine<K> {
             _ => {
                 self.plan.streaming_failures += 1;
                 // The next attempt is a plain list: it may well do.
-                let patient = self.config.streaming_lists == StreamingLists::Always;
-                self.plan.plain |= self.plan.streaming_failures >= 2 && !patient;
+                self.plan.plain |= self.plan.streaming_failures >= 2;
                 if self.plan.plain {
                     self.stats.streaming_list_fallbacks += 1;
                 }
@@ -615,7 +618,7 @@ impl<K: Object> Machine<K> {
                 if !initial_events_end {
                     return;
                 }
-                if !is_usable(&version) {
+                if !self.can_follow(&version) {
                     self.stats.bad_versions += 1;
                     let error = Error::new(
                         ErrorKind::Protocol,

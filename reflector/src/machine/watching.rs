@@ -145,6 +145,7 @@ impl<K: Object> Machine<K> {
         if let Phase::Watching(run) = &mut self.phase {
             run.frame(now);
             self.proved = Some(now);
+            self.refused_watches = 0;
             self.watchdog.trips = 0;
             self.backoff.healthy(now);
             self.recovered(now, false);
@@ -467,6 +468,15 @@ impl<K: Object> Machine<K> {
                 self.plan.latest = true;
                 self.relist(now, RelistReason::TooLarge);
             }
+            kind if self.is_refusal(kind) => {
+                self.refused_watches += 1;
+                if self.refused_watches < REFUSALS_MAX {
+                    self.fail(now, &error, Next::Watch);
+                } else {
+                    self.refused_watches = 0;
+                    self.relist(now, RelistReason::Refused);
+                }
+            }
             ErrorKind::Transport
                 if run.frames > 0 && run.opened.is_some_and(|opened| now - opened >= EMPTY) =>
             {
@@ -476,6 +486,12 @@ impl<K: Object> Machine<K> {
             }
             _ => self.fail(now, &error, Next::Watch),
         }
+    }
+
+    /// Whether an error of this kind may be the server's word on the version a watch began at. On one that is no
+    /// number a real server answers with an internal error.
+    fn is_refusal(&self, kind: ErrorKind) -> bool {
+        kind == ErrorKind::Invalid || (kind == ErrorKind::Server && !self.version.is_ordered())
     }
 
     pub(super) fn tick_watch(&mut self, now: Instant) {
@@ -526,7 +542,7 @@ impl<K: Object> Machine<K> {
     /// A silent server told its version.
     pub(super) fn probed(&mut self, now: Instant, version: ResourceVersion) {
         self.plan.fresh = true;
-        if !is_usable(&version) {
+        if !self.can_follow(&version) {
             self.stats.bad_versions += 1;
             let error = Error::new(
                 ErrorKind::Protocol,
@@ -646,3 +662,5 @@ const SHORT: Duration = Duration::from_secs(1);
 const EMPTY: Duration = Duration::from_secs(20);
 /// A watch open for this long works.
 const SETTLED: Duration = Duration::from_secs(5);
+/// Watches called invalid, in a row, after which the contents are listed anew: the version must be to blame.
+const REFUSALS_MAX: u32 = 2;

@@ -194,7 +194,12 @@ impl Splitter {
             Some(_) => return Some(Part::Malformed("the answer is no list")),
         }
         let used = self.buffer.len() - colon.len() + 1;
-        self.place = match &self.buffer[1..end - 1] {
+        let plain = &self.buffer[1..end - 1];
+        let unescaped = plain
+            .contains(&b'\\')
+            .then(|| read_string(&self.buffer[..end]))
+            .flatten();
+        self.place = match unescaped.as_ref().map_or(plain, |key| key.as_bytes()) {
             b"items" => Place::Items,
             b"kind" => Place::Value(Member::Kind),
             b"apiVersion" => Place::Value(Member::ApiVersion),

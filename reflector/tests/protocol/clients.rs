@@ -149,27 +149,6 @@ async fn streaming_lists_can_be_asked_for_each_time_whatever_was_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn streaming_lists_that_break_are_no_refusal_where_nothing_else_is_wanted() {
-    let mut attempts = 0;
-    let server = Server::new(move |seen| {
-        attempts += 1;
-        match (asks_for_stream(seen), attempts) {
-            (true, 1..=4) => Answer::Refuse,
-            (true, _) => Answer::watch([added("a", 3), initial_end("10")]),
-            _ => Answer::Never,
-        }
-    });
-    let rig = Rig::with(
-        server,
-        |source| source,
-        |builder| builder.streaming_lists(StreamingLists::Always),
-    );
-    rig.run(60).await;
-    assert_eq!(rig.store.contents(), ["a@3"]);
-    assert!(rig.server.lists().is_empty());
-}
-
-#[tokio::test(start_paused = true)]
 async fn l3_the_reflectors_of_one_client_share_a_limit_on_lists() {
     let slow = || {
         Server::script(

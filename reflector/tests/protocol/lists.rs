@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use informer_reflector::RelistReason;
+
 use crate::support::*;
 
 fn abc() -> Answer {
@@ -167,4 +169,73 @@ async fn a_page_that_breaks_leaves_nothing_behind() {
     rig.run(30).await;
     assert_eq!(rig.store.contents(), ["a@3", "b@5"]);
     assert!(rig.reflector.quarantined().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_whose_names_are_escaped_is_no_empty_list() {
+    let escaped = list("10", &[object("a", 3), object("b", 5)]).replace("\"items\"", r#""\u0069t\u0065ms""#);
+    let server = Server::script(vec![Answer::ok([text(escaped)])], vec![Answer::watch([])]);
+    let rig = Rig::plain(server);
+    rig.run(5).await;
+    assert_eq!(rig.store.contents(), ["a@3", "b@5"]);
+}
+
+/// A version that is no number cannot be told newer or older than one that is.
+#[tokio::test(start_paused = true)]
+async fn a_version_that_cannot_be_compared_with_what_was_seen_is_refused() {
+    let expired = || Answer::failure(410, "Expired", "too old resource version");
+    let server = Server::script(
+        vec![
+            abc(),
+            Answer::list("abc", &[object("x", 3)]),
+            Answer::list("12", &[object("b", 5)]),
+        ],
+        vec![expired(), Answer::watch([])],
+    );
+    let rig = Rig::plain(server);
+    rig.run(20).await;
+    assert_eq!(rig.store.log(), ["replace 2@10", "replace 1@12"]);
+    assert_eq!(rig.reflector.stats().bad_versions, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_that_the_server_refuses_to_watch_from_is_given_up() {
+    let refusals = [
+        (
+            "abc",
+            Answer::failure(400, "BadRequest", "invalid resource version"),
+        ),
+        ("abc", Answer::failure(500, "", "strconv.ParseUint: parsing")),
+        ("10", Answer::failure(422, "Invalid", "not from there")),
+    ];
+    for (version, refusal) in refusals {
+        let server = Server::script(
+            vec![
+                Answer::list(version, &[object("a", 3)]),
+                Answer::list("12", &[object("a", 3), object("b", 5)]),
+            ],
+            vec![refusal.clone(), refusal, Answer::watch([])],
+        );
+        let rig = Rig::plain(server);
+        rig.run(20).await;
+        assert_eq!(rig.store.contents(), ["a@3", "b@5"]);
+        assert_eq!(rig.reflector.resource_version().to_string(), "12");
+        assert_eq!(rig.reflector.stats().relists(RelistReason::Refused), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn watches_that_are_refused_for_ever_are_no_storm() {
+    let server = Server::script(
+        vec![abc()],
+        vec![Answer::failure(405, "MethodNotAllowed", "no watches")],
+    );
+    let rig = Rig::plain(server);
+    rig.run(600).await;
+    assert!(
+        rig.server.busiest_minute() <= 8,
+        "{}",
+        rig.server.busiest_minute()
+    );
+    assert!(rig.states().contains(&"degraded invalid-request".to_owned()));
 }

@@ -53,6 +53,41 @@ async fn l2_no_server_silences_us_for_longer_than_a_minute() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn l1_a_date_is_as_far_off_as_the_answers_own_date_says() {
+    let date = "Fri, 28 Feb 2200 23:59:50 GMT";
+    for (asked, told, from, to) in [
+        ("Sat, 01 Mar 2200 00:00:00 GMT", Some(date), 10_000, 12_001),
+        ("Fri, 28 Feb 2200 23:59:40 GMT", Some(date), 400, 1_201),
+        ("Sat, 01 Mar 2200 00:00:00 GMT", None, 400, 1_201),
+        ("Sat, 01 Mar 2200 00:00:00 GMT", Some("today"), 400, 1_201),
+        (
+            "Tue, 29 Feb 2000 00:00:20 GMT",
+            Some("Mon, 28 Feb 2000 23:59:50 GMT"),
+            30_000,
+            36_001,
+        ),
+        ("Sat, 31 Dec 9999 23:59:59 GMT", Some(date), 40_000, 60_001),
+        (
+            "Sat, 99 Mar 2200 99:99:99 GMT",
+            Some("Sat, 1 Mar 2200 0:0:0 GMT"),
+            400,
+            1_201,
+        ),
+    ] {
+        let mut busy = Answer::failure(429, "TooManyRequests", "busy").header("retry-after", asked);
+        if let Some(told) = told {
+            busy = busy.header("date", told);
+        }
+        let server = Server::script(vec![busy, abc()], vec![Answer::watch([])]);
+        let rig = Rig::plain(server);
+        rig.run(70).await;
+        let lists = rig.server.lists();
+        let waited = (lists[1].at - lists[0].at).as_millis();
+        assert!((from..=to).contains(&waited), "{asked} at {told:?}: {waited} ms");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn l3_only_so_many_lists_are_read_at_once() {
     let slow = || {
         let server = Server::script(

@@ -428,8 +428,9 @@ impl ReflectorStore<ConfigMap> for Checked {
         if replacement.rewound {
             book.rewound += 1;
         } else {
+            let order = replacement.version.partial_cmp(&book.version);
             assert!(
-                replacement.version >= book.version,
+                order.is_none_or(std::cmp::Ordering::is_ge),
                 "I2: {:?} after {:?}",
                 replacement.version,
                 book.version

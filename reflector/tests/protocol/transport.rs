@@ -198,6 +198,19 @@ async fn t4_a_connection_that_falls_silent_is_noticed_and_replaced() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn t4_a_streaming_list_that_falls_silent_at_its_end_is_noticed_too() {
+    let server = Server::new(|seen| match (seen.is_watch(), seen.param("sendInitialEvents")) {
+        (false, _) => Answer::list("10", &[]),
+        (true, Some(_)) => Answer::watch([added("a", 3), initial_end("10")]),
+        (true, None) => Answer::watch([modified("a", 12)]),
+    });
+    let rig = Rig::new(server);
+    rig.run(76).await;
+    assert_eq!(rig.store.contents(), ["a@12"]);
+    assert_eq!(rig.reflector.stats().watchdog_trips, 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn t4_a_server_without_bookmarks_is_given_its_whole_watch() {
     let server = Server::script(
         vec![abc(), Answer::list("10", &[object("a", 3)])],
@@ -390,6 +403,15 @@ async fn t10_credentials_that_stay_refused_are_not_hammered_with() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn t10_credentials_that_take_a_while_to_rotate_cost_seconds() {
+    let denied = || Answer::failure(401, "Unauthorized", "Unauthorized");
+    let server = Server::script(vec![denied(), denied(), denied(), abc()], vec![Answer::watch([])]);
+    let rig = Rig::plain(server);
+    rig.run(5).await;
+    assert_eq!(rig.store.contents(), ["a@3", "b@5"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn t10_what_is_not_allowed_waits_the_longest_from_the_first_time_on() {
     for (code, reason, state) in [
         (403, "Forbidden", "degraded forbidden"),
@@ -567,4 +589,17 @@ async fn t4_time_spent_on_the_store_is_no_silence_of_the_server() {
     assert_eq!(store.0.contents(), ["d@12"]);
     assert_eq!(reflector.stats().watchdog_trips, 0);
     assert_eq!(server.seen().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_content_type_says_no_more_than_none() {
+    for kind in ["", "  "] {
+        let server = Server::script(
+            vec![abc().header("content-type", kind)],
+            vec![Answer::watch([modified("a", 11)]).header("content-type", kind)],
+        );
+        let rig = Rig::plain(server);
+        rig.run(5).await;
+        assert_eq!(rig.store.contents(), ["a@11", "b@5"]);
+    }
 }
