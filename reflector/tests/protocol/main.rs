@@ -2,11 +2,15 @@
 
 mod basics;
 mod clients;
-mod consistency;
 mod embedded;
+mod events;
+mod kinds;
 mod lists;
 mod load;
+mod overload;
 mod process;
 mod requests;
+mod streaming;
 mod support;
 mod transport;
+mod versions;

@@ -169,6 +169,14 @@ pub fn initial_end(version: &str) -> Piece {
     )
 }
 
+/// The error in a stream that an expired version leads to.
+pub fn expired_event() -> Piece {
+    event(
+        "ERROR",
+        &failure(410, "Expired", "too old resource version: 5 (313)"),
+    )
+}
+
 /// A request the server saw.
 #[derive(Clone, Debug)]
 pub struct Seen {

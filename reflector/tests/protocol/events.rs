@@ -1,0 +1,313 @@
+//! Events and bookmarks in every order and shape, and what no event told.
+
+use std::time::Duration;
+
+use informer_reflector::RelistReason;
+
+use crate::support::*;
+
+fn abc() -> Answer {
+    Answer::list("10", &[object("a", 3), object("b", 5)])
+}
+
+#[tokio::test(start_paused = true)]
+async fn p7_an_audit_finds_what_the_server_never_sent() {
+    let mut lists = 0;
+    let server = Server::new(move |seen| {
+        if seen.is_watch() {
+            return match seen.param("resourceVersion").as_deref() {
+                Some("10") => Answer::watch([pause(1), bookmark("20")]),
+                _ => Answer::watch([]),
+            };
+        }
+        let now = [object("a", 15), object("c", 16)];
+        if seen.accept.contains("PartialObjectMetadataList") {
+            assert_eq!(seen.param("resourceVersionMatch").as_deref(), Some("Exact"));
+            return Answer::ok([text(
+                list("20", &now).replace("ConfigMap", "PartialObjectMetadata"),
+            )]);
+        }
+        lists += 1;
+        if lists == 1 {
+            abc()
+        } else {
+            Answer::list("21", &now)
+        }
+    });
+    let rig = Rig::with(
+        server,
+        |source| source.no_streaming_lists(),
+        |builder| builder.audit(Duration::from_secs(20)),
+    );
+    rig.run(30).await;
+    assert_eq!(rig.store.contents(), ["a@15", "c@16"]);
+    let stats = rig.reflector.stats();
+    assert_eq!((stats.audits, stats.audit_differences), (1, 3));
+    assert_eq!(stats.relists(RelistReason::Audit), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p7_an_audit_of_an_equal_server_changes_nothing() {
+    let server = Server::new(move |seen| {
+        if seen.is_watch() {
+            return Answer::watch([]);
+        }
+        if seen.accept.contains("PartialObjectMetadataList") {
+            return Answer::list("10", &[object("a", 3), object("b", 5)]);
+        }
+        abc()
+    });
+    let rig = Rig::with(
+        server,
+        |source| source.no_streaming_lists(),
+        |builder| builder.audit(Duration::from_secs(20)),
+    );
+    rig.run(100).await;
+    assert_eq!(rig.store.log(), ["replace 2@10"]);
+    assert!(rig.reflector.stats().audits >= 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p8_an_event_behind_a_bookmark_is_taken_and_lists_anew() {
+    let server = Server::script(
+        vec![abc(), Answer::list("30", &[object("a", 11), object("b", 12)])],
+        vec![
+            Answer::watch([bookmark("20"), modified("a", 11)]),
+            Answer::watch([]),
+        ],
+    );
+    let rig = Rig::plain(server);
+    rig.run(10).await;
+    assert_eq!(rig.store.contents(), ["a@11", "b@12"]);
+    assert_eq!(rig.reflector.stats().relists(RelistReason::Diverged), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p9_a_bookmark_without_a_version_changes_nothing() {
+    let nameless = event(
+        "BOOKMARK",
+        r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{}}"#,
+    );
+    for bad in [bookmark(""), bookmark("0"), bookmark("abc"), nameless] {
+        let server = Server::script(
+            vec![abc()],
+            vec![
+                Answer::ok([modified("a", 11), bad, pause(30)]),
+                Answer::watch([deleted("b", 12)]),
+            ],
+        );
+        let rig = Rig::plain(server);
+        rig.run(60).await;
+        assert_eq!(
+            rig.server.watches()[1].param("resourceVersion").as_deref(),
+            Some("11"),
+            "I5"
+        );
+        assert_eq!(rig.store.contents(), ["a@11"]);
+        assert_eq!(rig.reflector.stats().bad_versions, 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p10_repetitions_and_replays_are_dropped() {
+    let server = Server::script(
+        vec![abc()],
+        vec![Answer::watch([
+            modified("a", 11),
+            modified("a", 11),
+            added("a", 3),
+            added("c", 12),
+            deleted("c", 13),
+            added("c", 12),
+            deleted("c", 13),
+            added("old", 7),
+            modified("b", 14),
+        ])],
+    );
+    let rig = Rig::plain(server);
+    rig.run(10).await;
+    assert_eq!(
+        rig.store.log(),
+        [
+            "replace 2@10",
+            "update a@11",
+            "add c@12",
+            "delete c@13",
+            "update b@14"
+        ],
+        "I4"
+    );
+    assert_eq!(rig.reflector.stats().duplicates, 4);
+    assert_eq!(rig.server.lists().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p10_events_out_of_order_are_all_taken_and_the_version_never_goes_back() {
+    let server = Server::script(
+        vec![abc()],
+        vec![
+            Answer::ok([modified("a", 12), modified("b", 11), pause(30)]),
+            Answer::watch([]),
+        ],
+    );
+    let rig = Rig::plain(server);
+    rig.run(60).await;
+    assert_eq!(rig.store.contents(), ["a@12", "b@11"]);
+    assert_eq!(
+        rig.server.watches()[1].param("resourceVersion").as_deref(),
+        Some("12"),
+        "I2"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn p10_a_deletion_with_the_version_held_is_honoured() {
+    let server = Server::script(
+        vec![abc()],
+        vec![Answer::watch([
+            modified("b", 12),
+            deleted("a", 3),
+            deleted("b", 11),
+        ])],
+    );
+    let rig = Rig::plain(server);
+    rig.run(10).await;
+    assert_eq!(
+        rig.store.contents(),
+        ["b@12"],
+        "and one older than what is held is not"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn p11_a_deletion_of_nobody_knows_what_is_a_gap() {
+    for nothing in ["null", "{}", r#"{"metadata":{}}"#] {
+        let server = Server::script(
+            vec![abc(), Answer::list("20", &[object("b", 5)])],
+            vec![
+                Answer::watch([event("DELETED", nothing)]),
+                Answer::watch([event("DELETED", nothing)]),
+                Answer::watch([]),
+            ],
+        );
+        let rig = Rig::plain(server);
+        rig.run(30).await;
+        assert_eq!(rig.store.contents(), ["b@5"], "{nothing}");
+        assert_eq!(rig.server.lists().len(), 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p11_a_deletion_whose_state_cannot_be_decoded_deletes_all_the_same() {
+    let server = Server::script(
+        vec![abc()],
+        vec![Answer::watch([event("DELETED", &poison("a", 12))])],
+    );
+    let rig = Rig::plain(server);
+    rig.run(10).await;
+    assert_eq!(rig.store.log(), ["replace 2@10", "delete a@12 inferred"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p12_objects_deleted_in_a_gap_are_gone_after_the_relist() {
+    let server = Server::script(
+        vec![abc(), Answer::list("40", &[object("b", 5)])],
+        vec![Answer::ok([expired_event()]), Answer::watch([])],
+    );
+    let rig = Rig::plain(server);
+    rig.run(10).await;
+    assert_eq!(rig.store.contents(), ["b@5"], "I7");
+}
+
+#[tokio::test(start_paused = true)]
+async fn p13_another_object_of_the_same_name_is_a_deletion_and_an_addition() {
+    let server = Server::script(
+        vec![abc()],
+        vec![Answer::watch([event("MODIFIED", &object_of("a", "u-other", 12))])],
+    );
+    let rig = Rig::plain(server);
+    rig.run(10).await;
+    assert_eq!(
+        rig.store.log(),
+        ["replace 2@10", "delete a@ inferred", "add a@12"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn p14_the_kind_of_event_is_what_the_store_makes_of_it() {
+    let server = Server::script(
+        vec![abc()],
+        vec![Answer::watch([
+            added("a", 11),
+            modified("c", 12),
+            deleted("d", 13),
+        ])],
+    );
+    let rig = Rig::plain(server);
+    rig.run(10).await;
+    assert_eq!(rig.store.log(), ["replace 2@10", "update a@11", "add c@12"]);
+    assert_eq!(rig.reflector.stats().unknown_deletes, 1);
+    assert_eq!(rig.reflector.resource_version().to_string(), "13");
+}
+
+#[tokio::test(start_paused = true)]
+async fn p15_an_unknown_type_of_event_is_not_passed_over() {
+    let server = Server::script(
+        vec![abc(), Answer::list("20", &[object("a", 12), object("b", 5)])],
+        vec![
+            Answer::watch([event("SHINY", &object("a", 11)), modified("a", 12)]),
+            Answer::watch([event("SHINY", &object("a", 11)), modified("a", 12)]),
+            Answer::watch([modified("a", 12)]),
+        ],
+    );
+    let rig = Rig::plain(server);
+    rig.run(30).await;
+    assert_eq!(rig.store.contents(), ["a@12", "b@5"]);
+    let watches = rig.server.watches();
+    assert_eq!(
+        watches[1].param("resourceVersion").as_deref(),
+        Some("10"),
+        "asked again from before it"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn p15_errors_in_the_stream_back_off_and_watch_again() {
+    for (code, reason) in [
+        (500, "InternalError"),
+        (429, "TooManyRequests"),
+        (403, "Forbidden"),
+        (0, ""),
+    ] {
+        let server = Server::script(
+            vec![abc()],
+            vec![
+                Answer::ok([modified("a", 11), event("ERROR", &failure(code, reason, "no"))]),
+                Answer::watch([modified("b", 12)]),
+            ],
+        );
+        let rig = Rig::plain(server);
+        rig.run(60).await;
+        assert_eq!(rig.store.contents(), ["a@11", "b@12"]);
+        assert_eq!(rig.server.lists().len(), 1, "{code}");
+        assert_eq!(
+            rig.server.watches()[1].param("resourceVersion").as_deref(),
+            Some("11")
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p9_a_bookmark_too_long_to_be_a_version_changes_nothing() {
+    let long = "9".repeat(40);
+    let rig = Rig::plain(Server::script(
+        vec![Answer::list("10", &[])],
+        vec![Answer::ok([bookmark(&long), pause(30)]), Answer::watch([])],
+    ));
+    rig.run(60).await;
+    assert_eq!(
+        rig.server.watches()[1].param("resourceVersion").as_deref(),
+        Some("10")
+    );
+    assert_eq!(rig.reflector.stats().bad_versions, 1);
+}

@@ -1,0 +1,247 @@
+//! Versions: expired, too large, gone back, older than what was seen.
+
+use std::time::Duration;
+
+use informer_reflector::RelistReason;
+
+use crate::support::*;
+
+fn abc() -> Answer {
+    Answer::list("10", &[object("a", 3), object("b", 5)])
+}
+
+/// The versions lists were asked for; `-` for none.
+fn list_versions(server: &Server) -> Vec<String> {
+    server
+        .lists()
+        .iter()
+        .map(|list| list.param("resourceVersion").unwrap_or_else(|| "-".into()))
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn p1_and_p2_an_expired_version_lists_anew_no_older_than_what_was_seen() {
+    for gone in [
+        Answer::ok([expired_event()]),
+        Answer::failure(410, "Expired", "too old resource version"),
+        Answer::failure(410, "Gone", "gone"),
+        Answer::status(410, []),
+    ] {
+        let server = Server::script(
+            vec![abc(), Answer::list("40", &[object("a", 3), object("c", 40)])],
+            vec![gone, Answer::watch([modified("c", 41)])],
+        );
+        let rig = Rig::plain(server);
+        rig.run(10).await;
+        assert_eq!(rig.store.log(), ["replace 2@10", "replace 2@40", "update c@41"]);
+        assert_eq!(list_versions(&rig.server), ["-", "10"]);
+        let relist = &rig.server.lists()[1];
+        assert_eq!(
+            relist.param("resourceVersionMatch").as_deref(),
+            Some("NotOlderThan")
+        );
+        assert_eq!(relist.param("limit"), None, "served from memory, whole");
+        assert_eq!(rig.reflector.stats().relists(RelistReason::Expired), 1);
+        assert_eq!(rig.reflector.stats().held, 1, "what is held is not decoded again");
+        let waited = relist.at - rig.server.watches()[0].at;
+        assert!(
+            waited <= Duration::from_millis(500),
+            "at once, with jitter: {waited:?}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p1_a_relist_that_is_expired_too_reads_the_latest() {
+    let server = Server::script(
+        vec![
+            abc(),
+            Answer::failure(410, "Expired", "old"),
+            Answer::list("40", &[object("c", 40)]),
+        ],
+        vec![Answer::ok([expired_event()]), Answer::watch([])],
+    );
+    let rig = Rig::plain(server);
+    rig.run(10).await;
+    assert_eq!(list_versions(&rig.server), ["-", "10", "-"]);
+    assert_eq!(rig.store.contents(), ["c@40"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p2_a_watch_expired_again_and_again_is_no_storm() {
+    let server = Server::script(vec![abc()], vec![Answer::failure(410, "Expired", "old")]);
+    let rig = Rig::plain(server);
+    rig.run(600).await;
+    assert!(
+        rig.server.busiest_minute() <= 8,
+        "{}",
+        rig.server.busiest_minute()
+    );
+    assert!(rig.states().contains(&"degraded expired".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn p3_an_expired_page_falls_back_once_to_the_whole_list() {
+    let expired = r#"{"kind":"Status","apiVersion":"v1","metadata":{"continue":"inconsistent"},"status":"Failure","message":"The provided continue parameter is too old","reason":"Expired","code":410}"#;
+    let server = Server::new(move |seen| {
+        if seen.is_watch() {
+            return Answer::watch([]);
+        }
+        match (seen.param("limit"), seen.param("continue")) {
+            (_, Some(_)) => Answer::status(410, [text(expired)]),
+            (Some(_), None) => Answer::ok([text(page("10", "t1", &[object("a", 3)]))]),
+            (None, None) => Answer::list("12", &[object("a", 3), object("b", 12)]),
+        }
+    });
+    let rig = Rig::plain(server);
+    rig.run(10).await;
+    assert_eq!(rig.store.contents(), ["a@3", "b@12"]);
+    let lists = rig.server.lists();
+    assert_eq!(lists.len(), 3);
+    assert!(
+        lists
+            .iter()
+            .all(|list| list.param("continue").as_deref() != Some("inconsistent"))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn p4_a_version_too_large_reads_the_latest() {
+    let details = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"Timeout: Too large resource version: 10, current: 5","reason":"Timeout","details":{"causes":[{"reason":"ResourceVersionTooLarge","message":"Too large resource version"}],"retryAfterSeconds":1},"code":504}"#;
+    let server = Server::script(
+        vec![
+            abc(),
+            Answer::status(504, [text(details)]),
+            Answer::list("40", &[object("a", 40)]),
+        ],
+        vec![Answer::ok([expired_event()]), Answer::watch([])],
+    );
+    let rig = Rig::plain(server);
+    rig.run(10).await;
+    assert_eq!(list_versions(&rig.server), ["-", "10", "-"]);
+    assert_eq!(rig.store.contents(), ["a@40"]);
+
+    let server = Server::script(
+        vec![abc(), Answer::list("40", &[object("a", 40)])],
+        vec![Answer::ok([event("ERROR", details)]), Answer::watch([])],
+    );
+    let rig = Rig::plain(server);
+    rig.run(10).await;
+    assert_eq!(list_versions(&rig.server), ["-", "-"]);
+    assert_eq!(rig.reflector.stats().relists(RelistReason::TooLarge), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p5_a_rewound_history_is_noticed_declared_and_taken_whole() {
+    let server = Server::new(|seen| {
+        if !seen.is_watch() {
+            return if seen.at.elapsed() == Duration::ZERO && seen.param("limit").as_deref() == Some("500") {
+                Answer::list("1000", &[object("a", 900), object("b", 950)])
+            } else {
+                Answer::list("100", &[object("a", 90)])
+            };
+        }
+        Answer::watch([])
+    });
+    let mut first = true;
+    let server = Server::new(move |seen| {
+        if seen.is_watch() {
+            return match seen.param("resourceVersion").as_deref() {
+                Some("1000") => Answer::watch([pause(1), bookmark("1001")]),
+                // The version is ahead of the restored server: accepted, and silent.
+                Some("1001") => Answer::watch([]),
+                _ => Answer::watch([modified("a", 101)]),
+            };
+        }
+        if std::mem::take(&mut first) {
+            return Answer::list("1000", &[object("a", 900), object("b", 950)]);
+        }
+        let _ = &server;
+        Answer::list("100", &[object("a", 90)])
+    });
+    let rig = Rig::plain(server);
+    rig.run(150).await;
+    assert_eq!(rig.store.contents(), ["a@101"]);
+    assert_eq!(rig.store.rewound(), 1, "I2: a declared rewind");
+    let stats = rig.reflector.stats();
+    assert_eq!((stats.rewinds, stats.relists(RelistReason::Rewound)), (1, 1));
+    assert!(rig.server.busiest_minute() <= 8);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p5_a_whole_watch_without_a_word_is_followed_by_a_probe() {
+    let mut lists = 0;
+    let server = Server::new(move |seen| {
+        if seen.is_watch() {
+            return match seen.param("resourceVersion").as_deref() {
+                Some("1000") => Answer::ok([pause(300)]),
+                _ => Answer::watch([]),
+            };
+        }
+        lists += 1;
+        if lists == 1 {
+            Answer::list("1000", &[object("a", 900)])
+        } else {
+            Answer::list("100", &[object("a", 90)])
+        }
+    });
+    let rig = Rig::plain(server);
+    rig.run(330).await;
+    assert_eq!(rig.store.contents(), ["a@90"]);
+    assert_eq!(rig.reflector.stats().probes, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p6_an_older_answer_is_refused_and_nothing_rises_from_the_dead() {
+    let server = Server::script(
+        vec![
+            Answer::list("100", &[object("a", 90)]),
+            Answer::list("50", &[object("a", 40), object("dead", 45)]),
+            Answer::list("50", &[object("a", 40), object("dead", 45)]),
+            Answer::list("120", &[object("a", 110)]),
+        ],
+        vec![Answer::ok([expired_event()]), Answer::watch([])],
+    );
+    let rig = Rig::plain(server);
+    rig.run(30).await;
+    assert_eq!(rig.store.log(), ["replace 1@100", "replace 1@120"]);
+    assert_eq!(rig.reflector.stats().stale_answers, 2);
+    assert_eq!(rig.store.rewound(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p6_any_version_is_asked_for_only_before_the_first_list() {
+    let server = Server::script(
+        vec![Answer::list("100", &[]), Answer::list("120", &[])],
+        vec![Answer::ok([expired_event()]), Answer::watch([])],
+    );
+    let rig = Rig::with(
+        server,
+        |source| source.no_streaming_lists(),
+        |builder| builder.initial_read(informer_reflector::InitialRead::Any),
+    );
+    rig.run(10).await;
+    assert_eq!(list_versions(&rig.server), ["0", "100"]);
+    assert_eq!(
+        rig.server.lists()[0].param("limit"),
+        None,
+        "a limit would undo it"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn p6_after_an_older_answer_another_connection_is_asked() {
+    let expired = Answer::ok([expired_event()]);
+    let rig = Rig::plain(Server::script(
+        vec![
+            Answer::list("10", &[object("a", 3)]),
+            Answer::list("8", &[object("a", 3), object("old", 4)]),
+            Answer::list("11", &[object("a", 3)]),
+        ],
+        vec![expired, Answer::watch([])],
+    ));
+    rig.run(30).await;
+    let fresh: Vec<_> = rig.server.lists().iter().map(|seen| seen.fresh).collect();
+    assert_eq!(fresh, [false, false, true]);
+    assert_eq!(rig.store.contents(), ["a@3"]);
+}
