@@ -61,6 +61,8 @@ pub struct Backoff {
     last: Option<Instant>,
     /// When the latest requests were sent, oldest first; as many as the budget.
     sent: VecDeque<Instant>,
+    /// The same of pages that followed others while all went well.
+    followers: VecDeque<Instant>,
 }
 
 impl Backoff {
@@ -81,6 +83,7 @@ impl Backoff {
             since: None,
             last: None,
             sent: VecDeque::new(),
+            followers: VecDeque::new(),
         }
     }
 
@@ -99,6 +102,11 @@ impl Backoff {
     }
 
     fn record(&mut self, now: Instant) {
+        if self.failures == 0 && !self.followers.is_empty() {
+            self.sent.append(&mut self.followers);
+            self.sent.make_contiguous().sort_unstable();
+            self.keep_budget();
+        }
         self.failures = self.failures.saturating_add(1);
         self.since.get_or_insert(now);
         self.last = Some(now);
@@ -141,10 +149,28 @@ impl Backoff {
 
     /// Records that a request is sent.
     pub fn sent(&mut self, now: Instant) {
-        while self.sent.len() >= self.config.requests_per_minute.max(1) {
-            self.sent.pop_front();
-        }
         self.sent.push_back(now);
+        self.keep_budget();
+    }
+
+    /// Records that a page that follows another is asked for: it uses up the budget only if something fails, for a
+    /// long list is no storm.
+    pub(crate) fn followed(&mut self, now: Instant) {
+        if self.failures > 0 {
+            self.sent(now);
+        } else {
+            self.followers.push_back(now);
+            self.keep_budget();
+        }
+    }
+
+    fn keep_budget(&mut self) {
+        let budget = self.config.requests_per_minute.max(1);
+        for times in [&mut self.sent, &mut self.followers] {
+            while times.len() > budget {
+                times.pop_front();
+            }
+        }
     }
 
     /// Forgets the failures if none was recorded for [`BackoffConfig::reset_after`]; says whether it did.

@@ -170,6 +170,8 @@ enum Next<K> {
 struct Plan {
     /// Read the latest, not merely something as new as what was seen.
     latest: bool,
+    /// How many pages the last list had.
+    pages: usize,
     /// Do not ask for pages, though they would help.
     unpaged: bool,
     /// The server pages even lists it serves from memory.
@@ -219,6 +221,7 @@ impl<K: Object> Machine<K> {
             synced: false,
             plan: Plan {
                 latest: false,
+                pages: 1,
                 unpaged: false,
                 paged: false,
                 plain: false,
@@ -545,8 +548,10 @@ impl<K: Object> Machine<K> {
         }
         self.count_watch(now);
         let at = match next {
-            // A watch follows at once.
-            Next::Contents => self.backoff.with_room_for(2, at),
+            // More pages and a watch follow at once.
+            Next::Contents => self
+                .backoff
+                .with_room_for(self.plan.pages.min(PAGES_RESERVED) + 1, at),
             _ => at,
         };
         self.phase = Phase::Waiting { at, next };
@@ -630,13 +635,6 @@ impl<K: Object> Machine<K> {
         }
     }
 
-    /// A page that follows another counts only while things fail: a long list is no storm.
-    fn count_follower(&mut self, now: Instant) {
-        if self.backoff.failures() > 0 {
-            self.backoff.sent(now);
-        }
-    }
-
     fn set_state(&mut self, state: SyncState) {
         if self.state != state {
             self.state = state.clone();
@@ -706,5 +704,7 @@ fn earliest<const N: usize>(times: [Option<Instant>; N]) -> Option<Instant> {
 
 /// The most parts a resync is spread over.
 const RESYNC_PARTS: u64 = 64;
+/// The most pages of a list that the budget is asked for beforehand: a longer list is not put off for ever.
+const PAGES_RESERVED: usize = 3;
 /// How much a reaction that need not wait is jittered.
 const SOON: Duration = Duration::from_millis(500);

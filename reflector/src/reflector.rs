@@ -68,11 +68,13 @@ struct Inner<K> {
 }
 
 impl<K: Object> Inner<K> {
-    /// The limit on lists that a source is under.
-    fn permits_of(&self, source: &dyn ListWatch<K>) -> ListPermits {
-        let shared = || source.commons().map(|commons| commons.permits().clone());
-        let given = self.permits.clone().or_else(shared);
-        given.unwrap_or_else(|| self.own_permits.clone())
+    /// The limit on lists that all its sources are under.
+    fn permits(&self) -> ListPermits {
+        let shared = || self.sources.iter().find_map(|source| source.commons());
+        let given = self.permits.clone();
+        given
+            .or_else(|| shared().map(|commons| commons.permits().clone()))
+            .unwrap_or_else(|| self.own_permits.clone())
     }
 }
 

@@ -46,6 +46,8 @@ pub(super) struct ContentsRun<K> {
 struct Page {
     items: u64,
     news: u64,
+    /// The news there were when the deadline was last moved.
+    news_seen: u64,
     /// Attempts at it that failed, in a row.
     failures: u32,
     /// How much there was of everything when it began.
@@ -170,6 +172,7 @@ impl<K: Object> Machine<K> {
                     self.stats.other_shard += 1;
                     run.page.items += 1;
                     run.page.news += 1;
+                    run.flight.part(now);
                 }
                 Listed::End(end) => self.page_ended(now, end),
                 Listed::Seen(_) | Listed::Progress(_) => {}
@@ -180,7 +183,10 @@ impl<K: Object> Machine<K> {
                     self.probed(now, end.version);
                 }
             }
-            Phase::Auditing(_) => self.audit_listed(now, part),
+            Phase::Auditing(run) => {
+                run.flight.part(now);
+                self.audit_listed(now, part);
+            }
             _ => {}
         }
     }
@@ -192,6 +198,11 @@ impl<K: Object> Machine<K> {
         };
         if self.config.max_objects.is_some_and(|max| run.len() > max) {
             return self.overloaded(now);
+        }
+        if !run.streaming && run.page.news != run.page.news_seen {
+            // What was there before is no progress: a list may repeat itself for ever.
+            run.page.news_seen = run.page.news;
+            run.flight.part(now);
         }
         if now.saturating_duration_since(run.announced) < ANNOUNCE_EVERY {
             return;
@@ -212,6 +223,7 @@ impl<K: Object> Machine<K> {
             return;
         };
         run.pages += 1;
+        self.plan.pages = run.pages as usize;
         if !usable {
             self.stats.bad_versions += 1;
             let error = Error::new(
@@ -265,7 +277,7 @@ impl<K: Object> Machine<K> {
         run.request.at = ReadAt::Latest;
         run.flight = Flight::default();
         let request = run.request.clone();
-        self.count_follower(now);
+        self.backoff.followed(now);
         self.stats.pages += 1;
         self.effects.push_back(Effect::Send(Request::List(request)));
     }
@@ -505,10 +517,6 @@ impl<K: Object> Machine<K> {
             return;
         };
         run.page.failures += 1;
-        if self.backoff.failures() == 0 {
-            // A page that follows another was not counted as long as all went well.
-            self.backoff.sent(now);
-        }
         if run.page.failures >= PAGE_FAILURES_MAX {
             // This page never comes. Another way may lead past it: all at once, or in pages again.
             self.plan.unpaged = !self.plan.unpaged;
@@ -660,7 +668,7 @@ impl<K> ContentsRun<K> {
         }
         self.poison.truncate(self.page.poison_before);
         self.items = self.page.items_before;
-        (self.page.items, self.page.news) = (0, 0);
+        (self.page.items, self.page.news, self.page.news_seen) = (0, 0, 0);
     }
 
     fn take(&mut self, item: Item<K>, stats: &mut crate::Stats) {

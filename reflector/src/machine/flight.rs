@@ -8,6 +8,8 @@ use tokio::time::Instant;
 #[derive(Debug, Default)]
 pub(super) struct Flight {
     deadline: Option<Instant>,
+    /// When the part that is being read must be complete, however many bytes arrive.
+    part: Option<Instant>,
     opened: Option<Instant>,
     /// Bytes since the deadline was last moved.
     window: u64,
@@ -15,11 +17,11 @@ pub(super) struct Flight {
 
 impl Flight {
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.deadline
+        [self.deadline, self.part].into_iter().flatten().min()
     }
 
     pub(super) fn is_late(&self, now: Instant) -> bool {
-        self.deadline.is_some_and(|deadline| deadline <= now)
+        self.deadline().is_some_and(|deadline| deadline <= now)
     }
 
     pub(super) fn has_opened(&self) -> bool {
@@ -37,19 +39,22 @@ impl Flight {
     /// The answer has begun; it must make progress from now on.
     pub(super) fn opened(&mut self, now: Instant, timeout: Duration) {
         self.opened = Some(now);
-        self.deadline = Some(now + timeout);
-        self.window = 0;
+        self.complete(now, timeout);
     }
 
     /// The answer may pause.
     pub(super) fn rest(&mut self) {
         self.deadline = None;
+        self.part = None;
         self.window = 0;
     }
 
     /// So many bytes arrived; enough of them move the deadline.
     pub(super) fn progress(&mut self, now: Instant, bytes: u64, timeout: Duration, floor: u64) {
         self.window = self.window.saturating_add(bytes);
+        if self.part.is_none() {
+            self.part(now);
+        }
         if self.deadline.is_none() || self.window >= floor {
             self.deadline = Some(now + timeout);
             self.window = 0;
@@ -60,11 +65,20 @@ impl Flight {
     pub(super) fn complete(&mut self, now: Instant, timeout: Duration) {
         self.deadline = Some(now + timeout);
         self.window = 0;
+        self.part(now);
+    }
+
+    /// A complete part arrived; that alone is no reason to wait longer for bytes.
+    pub(super) fn part(&mut self, now: Instant) {
+        self.part = Some(now + PART_MAX);
     }
 
     pub(super) fn blocked(&mut self, time: Duration) {
-        if let Some(deadline) = &mut self.deadline {
+        for deadline in [&mut self.deadline, &mut self.part].into_iter().flatten() {
             *deadline += time;
         }
     }
 }
+
+/// The longest that one object may take: at 60 kB a second the largest there may be is through by then.
+const PART_MAX: Duration = Duration::from_secs(300);

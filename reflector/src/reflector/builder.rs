@@ -101,7 +101,7 @@ impl<K: Object> ReflectorBuilder<K> {
     }
 
     /// Limits the lists in flight together with everything else that shares `permits`. Default: the limit that the
-    /// source [shares](ListWatch::commons) with others of its client, or else a limit of its own, of 4.
+    /// first source [shares](ListWatch::commons) with others of its client, or else a limit of its own, of 4.
     pub fn permits(mut self, permits: &ListPermits) -> Self {
         self.permits = Some(permits.clone());
         self

@@ -90,7 +90,7 @@ pub(super) async fn run<K: Object>(
             source: Arc::clone(source),
             sink: &sink,
             held: Held::by(Arc::clone(&inner.store)),
-            permits: inner.permits_of(&**source),
+            permits: inner.permits(),
             io: Io::Nothing,
             quarantine_changed: false,
         };
@@ -302,7 +302,13 @@ impl<K: Object> Io<K> {
                 }
             },
             Self::List(list, _) => match list.next().await {
-                Some(Ok(part)) => Input::Listed(part),
+                Some(Ok(part)) => {
+                    if let crate::Listed::End(_) = part {
+                        // Delivering may have to wait for lists of other sources: they need the place.
+                        *self = Self::Nothing;
+                    }
+                    Input::Listed(part)
+                }
                 Some(Err(error)) => {
                     *self = Self::Nothing;
                     Input::Failed(error)

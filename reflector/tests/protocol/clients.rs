@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::{HeaderValue, header};
 use informer_reflector::{ApiClient, ApiListWatch, ErrorKind, PlainHttp, Reflector, StreamingLists};
 use informer_store::Cache;
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube_client::{
     Config,
     core::{ApiResource, DynamicObject, GroupVersionKind},
@@ -186,6 +187,29 @@ async fn l3_the_reflectors_of_one_client_share_a_limit_on_lists() {
         "another client does not wait"
     );
     assert!(rigs.iter().all(|rig| rig.store.replaced() == 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn l3_the_sources_of_one_reflector_share_a_limit_whatever_their_clients() {
+    let server = Server::script(
+        vec![Answer::ok([pause(10), text(list("10", &[]))])],
+        vec![Answer::watch([])],
+    );
+    let of = |namespace: &str| {
+        ApiListWatch::<ConfigMap>::namespaced(server.client(), namespace).no_streaming_lists()
+    };
+    let mut builder = Reflector::builder(of("default"), Cache::<ConfigMap>::new()).seed(1);
+    for other in ["b", "c", "d", "e", "f"] {
+        builder = builder.also(of(other));
+    }
+    let ended = builder
+        .build()
+        .run(tokio::time::sleep(Duration::from_secs(15)))
+        .await;
+    ended.expect("nothing a server does ends a run");
+    let lists = server.lists();
+    let late = lists.iter().filter(|list| list.at > lists[0].at).count();
+    assert_eq!((lists.len(), late), (6, 2), "four at a time");
 }
 
 fn config(url: &str) -> Config {

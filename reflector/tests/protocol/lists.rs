@@ -239,3 +239,26 @@ async fn watches_that_are_refused_for_ever_are_no_storm() {
     );
     assert!(rig.states().contains(&"degraded invalid-request".to_owned()));
 }
+
+/// I9: the pages of a list are requests like others.
+#[tokio::test(start_paused = true)]
+async fn a_list_of_pages_keeps_to_the_budget_while_watches_fail() {
+    let server = Server::new(|seen| {
+        let token = seen.param("continue");
+        match (seen.is_watch(), token.as_deref()) {
+            (true, _) => Answer::failure(410, "Expired", "too old resource version"),
+            (_, None) => Answer::ok([text(page("10", "t", &[object("a", 3)]))]),
+            (_, Some("t")) => Answer::ok([text(page("10", "u", &[object("b", 5)]))]),
+            (_, Some(_)) => Answer::list("10", &[object("c", 6)]),
+        }
+    });
+    let rig = Rig::plain(server);
+    rig.run(600).await;
+    assert_eq!(rig.store.contents(), ["a@3", "b@5", "c@6"]);
+    assert!(
+        rig.server.busiest_minute() <= 8,
+        "{}",
+        rig.server.busiest_minute()
+    );
+    assert!(rig.server.seen().len() >= 40, "and is not silent for long");
+}

@@ -278,6 +278,36 @@ async fn t6_a_drip_within_an_event_is_no_progress() {
     assert_eq!(rig.server.lists().len(), 1);
 }
 
+/// However many bytes arrive: what never completes an object is no progress.
+#[tokio::test(start_paused = true)]
+async fn t6_bytes_without_end_are_no_progress() {
+    let item = format!("{},", object("a", 3));
+    let flood = |begin: String, more: String| {
+        let more = (0..2_000).flat_map(move |_| [pause(1), text(more.clone())]);
+        Answer::ok([text(begin)].into_iter().chain(more))
+    };
+    for endless in [
+        flood("{".into(), " ".repeat(2000)),
+        flood("{\"junk\":\"".into(), "x".repeat(2000)),
+        flood("{\"items\":[".into(), item.repeat(10)),
+        flood("{\"items\":[{\"metadata\":{\"name\":\"".into(), "x".repeat(2000)),
+    ] {
+        let server = Server::script(vec![endless, abc()], vec![Answer::watch([])]);
+        let rig = Rig::plain(server);
+        rig.run(310).await;
+        assert_eq!(rig.store.contents(), ["a@3", "b@5"]);
+        assert_eq!(rig.reflector.stats().timeouts, 1);
+    }
+    let junk = flood(
+        "{\"type\":\"MODIFIED\",\"object\":{\"junk\":\"".into(),
+        "x".repeat(2000),
+    );
+    let server = Server::script(vec![abc()], vec![junk, Answer::watch([modified("a", 11)])]);
+    let rig = Rig::plain(server);
+    rig.run(310).await;
+    assert_eq!(rig.store.contents(), ["a@11", "b@5"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn t7_refused_connections_back_off_and_never_list_anew() {
     let server = Server::script(
