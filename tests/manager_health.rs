@@ -38,7 +38,10 @@ fn samples(text: &str) -> Vec<(String, f64)> {
         if let Some(rest) = line.strip_prefix("# TYPE ") {
             let (name, kind) = rest.split_once(' ').unwrap();
             assert_eq!(name, family);
-            assert!(["counter", "gauge", "histogram"].contains(&kind), "{line}");
+            assert!(
+                ["counter", "gauge", "histogram", "summary"].contains(&kind),
+                "{line}"
+            );
             continue;
         }
         let (series, value) = line
@@ -374,6 +377,23 @@ async fn informer_and_controller_are_shown_without_what_objects_contain() {
         0.0
     );
     assert!(value(&text, "reflector_last_resource_version{name=\"secrets\"}") > 0.0);
+    assert_eq!(
+        value(&text, "reflector_items_per_list_sum{name=\"secrets\"}"),
+        1.0
+    );
+    assert_eq!(
+        value(&text, "reflector_items_per_list_count{name=\"secrets\"}"),
+        1.0
+    );
+    assert!(text.contains("# TYPE reflector_list_duration_seconds summary\n"));
+    for metric in [
+        "reflector_list_duration_seconds_sum",
+        "reflector_watch_duration_seconds_sum",
+        "reflector_watch_duration_seconds_count",
+        "reflector_items_per_watch_sum",
+    ] {
+        value(&text, &format!("{metric}{{name=\"secrets\"}}"));
+    }
     let errors = value(
         &text,
         "controller_runtime_reconcile_errors_total{controller=\"keeper\"}",

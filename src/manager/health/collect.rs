@@ -235,6 +235,35 @@ pub fn informer<K: Object>(resource: &Resource, informer: &Informer<K>) -> impl 
         for (metric, help, count) in reflected {
             out.counter(metric, help, &name, count);
         }
+        let summaries = [
+            (
+                "reflector_list_duration_seconds",
+                "How long lists took, all pages, streaming ones included.",
+                stats.list_time.as_secs_f64(),
+                stats.lists_taken,
+            ),
+            (
+                "reflector_items_per_list",
+                "Objects that lists brought.",
+                stats.listed_items as f64,
+                stats.lists_taken,
+            ),
+            (
+                "reflector_watch_duration_seconds",
+                "How long watches were open that have ended.",
+                stats.watch_time.as_secs_f64(),
+                stats.watches_ended,
+            ),
+            (
+                "reflector_items_per_watch",
+                "Events that watches brought that have ended.",
+                stats.watched_events as f64,
+                stats.watches_ended,
+            ),
+        ];
+        for (metric, help, sum, count) in summaries {
+            out.summary(metric, help, &name, sum, count);
+        }
         let version = last_digits(informer.reflector().resource_version().to_string());
         out.gauge(
             "reflector_last_resource_version",
@@ -332,6 +361,11 @@ pub fn informer<K: Object>(resource: &Resource, informer: &Informer<K>) -> impl 
         ];
         for (metric, help, value) in gauges {
             out.gauge(metric, help, &labels, value);
+        }
+        if let Some(last) = stats.last_event {
+            let help = "How long ago the last event of a watch came.";
+            let age = last.elapsed().as_secs_f64();
+            out.gauge("informer_last_event_age_seconds", help, &labels, age);
         }
         if let Some(age) = informer.reflector().age() {
             let help = "How long ago the server last proved that the cache is current.";

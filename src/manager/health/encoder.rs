@@ -104,6 +104,15 @@ impl Encoder {
         });
     }
 
+    /// Adds a sum and how many made it up, without saying how they are spread.
+    pub fn summary(&mut self, name: &str, help: &str, labels: &[(&str, &str)], sum: f64, count: u64) {
+        self.sample("summary", name, help, labels, |family, name, labels| {
+            let _ = writeln!(family, "{name}_sum{} {}", braces(labels), float(sum));
+            let _ = writeln!(family, "{name}_count{} {count}", braces(labels));
+            2
+        });
+    }
+
     /// Everything that was added, as `text/plain; version=0.0.4`.
     pub fn finish(mut self) -> String {
         if self.dropped > 0 {
