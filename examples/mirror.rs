@@ -3,28 +3,21 @@
 //!
 //! Made to be pointed at misbehaving servers: nothing a server does ends it.
 
-#![expect(
-    clippy::print_stderr,
-    reason = "errors of the command line go to standard error"
-)]
+mod support;
 
-use std::{
-    collections::HashMap,
-    io::{self, Write},
-    process::ExitCode,
-    time::Duration,
-};
+use std::{collections::HashMap, process::ExitCode, time::Duration};
 
 use clap::{Parser, ValueEnum};
 use futures::{FutureExt, StreamExt};
 use informer::{
     Change, Informer, ObjectKey,
-    reflector::{ApiListWatch, QuarantineEvent, RelistReason, StreamingLists, SyncState},
+    reflector::{ApiClient, ApiListWatch, QuarantineEvent, RelistReason, StreamingLists, SyncState},
     store::Object,
 };
-use kube_client::{Client, Config};
+use kube_client::Config;
 use kube_core::{ApiResource, DynamicObject};
 use serde_json::{Map, Value, json};
+use support::{Signals, complain, say};
 use tokio::sync::watch;
 
 /// Mirrors one kind of one server, printing what an informer makes of it as JSON lines.
@@ -32,7 +25,7 @@ use tokio::sync::watch;
 struct Args {
     /// Where the API server is, e.g. http://127.0.0.1:8001
     #[arg(long)]
-    server: http::Uri,
+    server: String,
     /// The plural name of the kind, e.g. configmaps
     #[arg(long)]
     resource: String,
@@ -51,67 +44,72 @@ struct Args {
     /// How the contents are read first
     #[arg(long, value_enum, default_value = "auto")]
     initial: Initial,
-    /// Deliver everything again once in so many seconds
-    #[arg(long, value_name = "SECONDS")]
-    resync: Option<f64>,
+    /// Deliver everything again once in so many seconds; 0 for never
+    #[arg(long, value_name = "SECONDS", value_parser = resync, allow_hyphen_values = true)]
+    resync: Option<Duration>,
     /// End after so many seconds; without it, on SIGTERM or Ctrl-C
-    #[arg(long, value_name = "SECONDS")]
-    seconds: Option<f64>,
+    #[arg(long, value_name = "SECONDS", value_parser = support::seconds, allow_hyphen_values = true)]
+    seconds: Option<Duration>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Initial {
     /// By a list
     List,
-    /// By a watch that begins with the contents, by a list where that is refused
+    /// By a watch that begins with the contents, each time anew; by a list that one time if it is refused
     WatchList,
-    /// Whichever the server has
+    /// By such a watch if the server has it: a refusal is remembered for an hour
     Auto,
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    // Listened for first: making the clients takes its time.
-    let terminated = terminated();
+    // Listened for first: making the client takes its time.
+    let signals = Signals::listen();
     let args = Args::parse();
     let informer = match informer(&args) {
         Ok(informer) => informer,
         Err(error) => {
-            eprintln!("mirror: {error}");
+            complain(format_args!("mirror: {error}"));
             return ExitCode::from(2);
         }
     };
-    mirror(&informer, stop(args.seconds.and_then(period), terminated)).await;
-    print(&summary(&informer));
+    mirror(&informer, stop(args.seconds, signals)).await;
+    say!("{}", summary(&informer));
     ExitCode::SUCCESS
 }
 
-fn informer(args: &Args) -> Result<Informer<DynamicObject>, String> {
-    if args.server.scheme().is_none() || args.server.host().is_none() {
-        return Err(format!(
-            "--server {} is no URL; give one like http://127.0.0.1:8001",
-            args.server
-        ));
+fn informer(args: &Args) -> support::Result<Informer<DynamicObject>> {
+    for (name, value) in [
+        ("resource", Some(&args.resource)),
+        ("namespace", args.namespace.as_ref()),
+    ] {
+        if let Some(value) = value.filter(|value| !is_name(value)) {
+            return Err(format!("--{name} {value:?} is not the name of a {name}").into());
+        }
     }
-    let mut config = Config::new(args.server.clone());
-    config.default_retry = false;
+    if !args.api_version.splitn(2, '/').all(is_name) {
+        return Err(format!("--api-version {:?} is no version of an API", args.api_version).into());
+    }
+    let url = args.server.parse().map_err(|error| {
+        let server = &args.server;
+        format!("--server {server:?} is no URL ({error}); give one like http://127.0.0.1:8001")
+    })?;
     let client =
-        || Client::try_from(config.clone()).map_err(|error| format!("cannot make a client: {error}"));
-    let mut source =
-        ApiListWatch::<DynamicObject>::with(client()?, args.namespace.as_deref(), &resource(args));
+        ApiClient::new(Config::new(url)).map_err(|error| format!("--server {:?}: {error}", args.server))?;
+    let mut source = ApiListWatch::<DynamicObject>::with(client, args.namespace.as_deref(), &resource(args));
     if let Some(selector) = &args.label_selector {
         source = source.labels(selector);
     }
     if let Some(selector) = &args.field_selector {
         source = source.fields(selector);
     }
-    let (fresh, first) = (config.clone(), client()?);
-    source = source.fresh_clients(move || Client::try_from(fresh.clone()).unwrap_or_else(|_| first.clone()));
     let lists = match args.initial {
         Initial::List => StreamingLists::Off,
-        Initial::WatchList | Initial::Auto => StreamingLists::Auto,
+        Initial::WatchList => StreamingLists::Always,
+        Initial::Auto => StreamingLists::Auto,
     };
-    let resync = args.resync.and_then(period);
+    let resync = args.resync.filter(|period| !period.is_zero());
     Ok(Informer::builder(source)
         .reflector(move |reflector| {
             let reflector = reflector.streaming_lists(lists).on_quarantine(quarantined);
@@ -139,10 +137,18 @@ fn resource(args: &Args) -> ApiResource {
     }
 }
 
-fn period(seconds: f64) -> Option<Duration> {
-    Duration::try_from_secs_f64(seconds)
-        .ok()
-        .filter(|period| !period.is_zero())
+/// As a time in seconds, and 0 as client-go has it: never.
+fn resync(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(0.0) => Ok(Duration::ZERO),
+        _ => support::seconds(text),
+    }
+}
+
+/// Whether it can be a part of an address as it is.
+fn is_name(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(plain)
 }
 
 async fn mirror(informer: &Informer<DynamicObject>, stop: impl Future<Output = ()> + Send) {
@@ -151,21 +157,24 @@ async fn mirror(informer: &Informer<DynamicObject>, stop: impl Future<Output = (
     let running = informer.run(stop);
     let printing = async {
         while let Some(change) = changes.next().await {
-            print(&told.line(&change));
+            say!("{}", told.line(&change));
         }
     };
     tokio::select! {
         biased;
         ended = running => if let Err(error) = ended {
-            eprintln!("mirror: {error}");
+            complain(format_args!("mirror: {error}"));
         },
         () = printing => {}
         () = states(informer.state()) => {}
     }
     while let Some(Some(change)) = changes.next().now_or_never() {
-        print(&told.line(&change));
+        say!("{}", told.line(&change));
     }
-    print(&json!({ "state": informer.state().borrow().as_str(), "reason": null }));
+    say!(
+        "{}",
+        json!({ "state": informer.state().borrow().as_str(), "reason": null })
+    );
 }
 
 /// The version last told of each key: a deletion brings the object's final state, not the one before.
@@ -206,7 +215,10 @@ async fn states(mut state: watch::Receiver<SyncState>) {
             (state.as_str(), state.reason())
         };
         if last != Some(now) {
-            print(&json!({ "state": now.0, "reason": now.1.map(|reason| reason.as_str()) }));
+            say!(
+                "{}",
+                json!({ "state": now.0, "reason": now.1.map(|reason| reason.as_str()) })
+            );
             last = Some(now);
         }
         if state.changed().await.is_err() {
@@ -217,11 +229,12 @@ async fn states(mut state: watch::Receiver<SyncState>) {
 
 fn quarantined(event: &QuarantineEvent) {
     if let QuarantineEvent::In(entry) = event {
-        print(&json!({
+        let line = json!({
             "quarantined": entry.key.as_ref().map(|key| key.as_str()),
             "rv": entry.version.to_string(),
             "error": entry.error.to_string(),
-        }));
+        });
+        say!("{line}");
     }
 }
 
@@ -266,15 +279,7 @@ fn summary(informer: &Informer<DynamicObject>) -> Value {
     })
 }
 
-/// One line, flushed. Who reads it may have gone; then there is nobody left to tell.
-fn print(line: &Value) {
-    let mut out = io::stdout().lock();
-    if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
-        std::process::exit(0);
-    }
-}
-
-async fn stop(after: Option<Duration>, terminated: impl Future<Output = ()> + Send) {
+async fn stop(after: Option<Duration>, mut signals: Signals) {
     let timer = async {
         match after {
             Some(after) => tokio::time::sleep(after).await,
@@ -283,32 +288,6 @@ async fn stop(after: Option<Duration>, terminated: impl Future<Output = ()> + Se
     };
     tokio::select! {
         () = timer => {}
-        () = terminated => {}
-    }
-}
-
-/// The first SIGINT or SIGTERM from this call on.
-#[cfg(unix)]
-fn terminated() -> impl Future<Output = ()> + Send {
-    use tokio::signal::unix::{SignalKind, signal};
-    let signals = [SignalKind::interrupt(), SignalKind::terminate()].map(signal);
-    async move {
-        let waits = signals.into_iter().map(|signal| {
-            async move {
-                match signal {
-                    Ok(mut signal) => drop(signal.recv().await),
-                    Err(_) => std::future::pending().await,
-                }
-            }
-            .boxed()
-        });
-        futures::future::select_all(waits).await;
-    }
-}
-
-#[cfg(not(unix))]
-async fn terminated() {
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
+        () = signals.next() => {}
     }
 }

@@ -1,16 +1,16 @@
 //! Two reflectors at once: pods and services, each into a store of its own.
 
-#![expect(clippy::print_stdout, reason = "an example talks to whoever runs it")]
-
 mod support;
 
 use clap::Parser;
 use futures::FutureExt;
 use informer::{
     Cache,
-    reflector::{ApiListWatch, ListPermits, Reflector},
+    reflector::{ApiListWatch, Reflector},
 };
 use k8s_openapi::api::core::v1::{Pod, Service};
+
+use support::say;
 
 /// Lists and watches pods and services at the same time, and says which pods a service selects.
 #[derive(Parser)]
@@ -25,20 +25,15 @@ async fn main() -> support::Result<()> {
     let stage = support::Stage::set(Args::parse().cluster, 400).await?;
     let (pods, services) = (Cache::<Pod>::new(), Cache::<Service>::new());
 
-    // Both use the same client, and one limit on lists that are read at the same time.
-    let permits = ListPermits::new(2);
-    let pod_reflector = Reflector::builder(ApiListWatch::all(stage.client.clone()), pods.clone())
-        .permits(&permits)
-        .build();
-    let service_reflector = Reflector::builder(ApiListWatch::all(stage.client.clone()), services.clone())
-        .permits(&permits)
-        .build();
+    // Both use the same client, and with it one limit on lists that are read at the same time.
+    let pod_reflector = Reflector::builder(ApiListWatch::all(&stage.client), pods.clone()).build();
+    let service_reflector = Reflector::builder(ApiListWatch::all(&stage.client), services.clone()).build();
 
     stage.report(pod_reflector.state());
     stage.report(service_reflector.state());
     let main = async {
         tokio::join!(pods.synced(), services.synced());
-        println!("{} pods, {} services", pods.len(), services.len());
+        say!("{} pods, {} services", pods.len(), services.len());
         // A snapshot is one instant: what it says does not change while we look.
         let pods = pods.snapshot();
         for (key, service) in services.snapshot().entries().take(5) {
@@ -49,7 +44,7 @@ async fn main() -> support::Result<()> {
                     .filter(|pod| selects(selector, pod))
                     .count()
             });
-            println!("service {key} selects {selected} pods");
+            say!("service {key} selects {selected} pods");
         }
     };
     // Both run until that is done.

@@ -1,7 +1,5 @@
 //! Counts the pods of a store every few seconds, while pods come and go.
 
-#![expect(clippy::print_stdout, reason = "an example talks to whoever runs it")]
-
 mod support;
 
 use std::time::Duration;
@@ -11,6 +9,8 @@ use informer::{Informer, reflector::ApiListWatch};
 use informer_testkit::generate::Churn;
 use k8s_openapi::api::core::v1::Pod;
 
+use support::say;
+
 /// Prints how many pods there are, every few seconds.
 #[derive(Parser)]
 struct Args {
@@ -18,8 +18,8 @@ struct Args {
     #[arg(long)]
     cluster: bool,
     /// Seconds between two counts
-    #[arg(long, default_value_t = 2.0)]
-    every: f64,
+    #[arg(long, default_value = "2", value_parser = support::seconds, allow_hyphen_values = true)]
+    every: Duration,
     /// How many counts
     #[arg(long, default_value_t = 5)]
     times: u32,
@@ -30,20 +30,16 @@ async fn main() -> support::Result<()> {
     let args = Args::parse();
     let stage = support::Stage::set(args.cluster, 200).await?;
 
-    let pods = Informer::new(ApiListWatch::<Pod>::all(stage.client.clone()));
+    let pods = Informer::new(ApiListWatch::<Pod>::all(&stage.client));
     pods.start();
     stage.report(pods.state());
     pods.synced().await;
 
     let counting = async {
-        let mut every = tokio::time::interval(
-            Duration::try_from_secs_f64(args.every)
-                .unwrap_or_default()
-                .max(Duration::from_millis(1)),
-        );
+        let mut every = tokio::time::interval(args.every.max(Duration::from_millis(1)));
         for _ in 0..args.times {
             every.tick().await;
-            println!("{} pods", pods.cache().len());
+            say!("{} pods", pods.cache().len());
         }
         Ok(())
     };

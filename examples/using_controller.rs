@@ -1,7 +1,5 @@
 //! A controller in thirty lines: marks every pod of one app as seen, with an annotation.
 
-#![expect(clippy::print_stdout, reason = "an example talks to whoever runs it")]
-
 mod support;
 
 use clap::Parser;
@@ -17,6 +15,8 @@ use kube_client::{
 };
 use serde_json::json;
 
+use support::say;
+
 /// Marks pods as seen. On a cluster it only says which it would mark.
 #[derive(Parser)]
 struct Args {
@@ -31,11 +31,11 @@ const SEEN: &str = "example.org/seen";
 async fn main() -> support::Result<()> {
     let args = Args::parse();
     let stage = support::Stage::set(args.cluster, 400).await?;
-    let pods = Informer::new(ApiListWatch::<Pod>::all(stage.client.clone()).labels("app=app-001"));
+    let pods = Informer::new(ApiListWatch::<Pod>::all(&stage.client).labels("app=app-001"));
     pods.start();
     stage.report(pods.state());
 
-    let (client, cache, read_only) = (stage.client.clone(), pods.cache().clone(), args.cluster);
+    let (client, cache, read_only) = (stage.client.client().clone(), pods.cache().clone(), args.cluster);
     let reconciler = reconcile_fn(move |cx: Context| {
         let (client, cache) = (client.clone(), cache.clone());
         async move {
@@ -51,7 +51,7 @@ async fn main() -> support::Result<()> {
             if seen {
                 return Ok(Action::done());
             }
-            println!("{} is new", cx.key());
+            say!("{} is new", cx.key());
             if !read_only {
                 let api: Api<Pod> = Api::namespaced(client, cx.key().namespace().unwrap_or_default());
                 let patch = Patch::Merge(json!({ "metadata": { "annotations": { SEEN: "yes" } } }));
@@ -82,7 +82,7 @@ async fn main() -> support::Result<()> {
         }
     };
     let report = controller.run(enough).await?;
-    println!(
+    say!(
         "{} reconciles, {} abandoned",
         handle.stats().reconciles(),
         report.abandoned.len()

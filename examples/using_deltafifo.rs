@@ -1,7 +1,5 @@
 //! The queue between reflector and store, by hand: prints the deltas it pops.
 
-#![expect(clippy::print_stdout, reason = "an example talks to whoever runs it")]
-
 mod support;
 
 use std::time::Duration;
@@ -14,6 +12,8 @@ use informer::{
 };
 use informer_testkit::generate::Churn;
 use k8s_openapi::api::core::v1::Pod;
+
+use support::say;
 
 /// Prints the deltas that a queue gives out, then applies them.
 #[derive(Parser)]
@@ -33,7 +33,7 @@ async fn main() -> support::Result<()> {
 
     // The producer is a store to the reflector. By default deltas of one key are compressed while they wait.
     let (producer, mut consumer) = channel(Config::default());
-    let reflector = Reflector::builder(ApiListWatch::<Pod>::all(stage.client.clone()), producer).build();
+    let reflector = Reflector::builder(ApiListWatch::<Pod>::all(&stage.client), producer).build();
     stage.report(reflector.state());
     let store = Cache::new();
 
@@ -42,14 +42,14 @@ async fn main() -> support::Result<()> {
             // A lease gives the batch back to the queue if it is dropped before it was applied.
             let soon = tokio::time::timeout(Duration::from_secs(5), consumer.lease(16));
             let Ok(Ok(lease)) = soon.await else {
-                println!("nothing more changes");
+                say!("nothing more changes");
                 return;
             };
             for delta in &lease.deltas {
-                println!("{delta:?}");
+                say!("{delta:?}");
             }
             lease.apply(&store);
-            println!(
+            say!(
                 "  applied: the store has {} pods at version {}",
                 store.len(),
                 store.resource_version()
@@ -67,7 +67,7 @@ fn change(stage: &support::Stage) {
         let mut churn = Churn::new(server, server.revision());
         for _ in 0..3 {
             if let Err(error) = churn.step() {
-                println!("no change: {error}");
+                say!("no change: {error}");
             }
         }
     }

@@ -1,12 +1,12 @@
 //! A cache with indexes of its own: pods by node, by label, and both at once.
 
-#![expect(clippy::print_stdout, reason = "an example talks to whoever runs it")]
-
 mod support;
 
 use clap::Parser;
 use informer::{Cache, Informer, reflector::ApiListWatch, store::Index};
 use k8s_openapi::api::core::v1::Pod;
+
+use support::say;
 
 /// Asks a cache of pods for those on one node, and for those of one app.
 #[derive(Parser)]
@@ -25,7 +25,7 @@ async fn main() -> support::Result<()> {
     let by_app = Index::by_label("app");
     let cache = Cache::builder().index(&by_node).index(&by_app).build();
 
-    let pods = Informer::builder(ApiListWatch::<Pod>::all(stage.client.clone()))
+    let pods = Informer::builder(ApiListWatch::<Pod>::all(&stage.client))
         .cache(cache)
         .build();
     pods.start();
@@ -38,20 +38,20 @@ async fn main() -> support::Result<()> {
         .list()
         .find_map(|pod| pod.spec.as_ref()?.node_name.clone())
     else {
-        println!("There are no pods on any node.");
+        say!("There are no pods on any node.");
         return Ok(());
     };
-    println!("on {node}:");
+    say!("on {node}:");
     for pod in snapshot.by_index(&by_node, &node).take(5) {
-        println!("  {}", pod.metadata.name.as_deref().unwrap_or_default());
+        say!("  {}", pod.metadata.name.as_deref().unwrap_or_default());
     }
     let apps = snapshot.by_index(&by_app, "app-001").count();
-    println!("{apps} pods of app-001, {} pods in all", snapshot.len());
+    say!("{apps} pods of app-001, {} pods in all", snapshot.len());
 
     // Indexes come and go while the cache runs.
     let by_phase = Index::hash("phase", |pod: &Pod| pod.status.as_ref()?.phase.clone());
     pods.cache().add_index(&by_phase)?;
-    println!(
+    say!(
         "{} pods are running",
         pods.cache().snapshot().by_index(&by_phase, "Running").count()
     );

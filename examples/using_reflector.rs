@@ -1,7 +1,5 @@
 //! A reflector lists and watches pods straight into a store.
 
-#![expect(clippy::print_stdout, reason = "an example talks to whoever runs it")]
-
 mod support;
 
 use std::time::Duration;
@@ -12,6 +10,8 @@ use informer::{
     reflector::{ApiListWatch, Reflector},
 };
 use k8s_openapi::api::core::v1::Pod;
+
+use support::say;
 
 /// Lists and watches pods into a store, and prints the first key it caches.
 #[derive(Parser)]
@@ -30,7 +30,7 @@ async fn main() -> support::Result<()> {
     let stage = support::Stage::set(args.cluster, 100).await?;
 
     // What to list and watch: one kind, in one namespace or all, narrowed by selectors if you like.
-    let pods = ApiListWatch::<Pod>::with(stage.client.clone(), args.namespace.as_deref(), &())
+    let pods = ApiListWatch::<Pod>::with(&stage.client, args.namespace.as_deref(), &())
         .fields("metadata.name!=not-this-one");
 
     // Where it goes: a store of the keys `<namespace>/<name>`.
@@ -46,8 +46,8 @@ async fn main() -> support::Result<()> {
     let main = async {
         store.synced().await;
         match store.snapshot().entries().next() {
-            Some((key, _)) => println!("Local store cached a key: {:?}", key.as_str()),
-            None => println!("There are no pods."),
+            Some((key, _)) => say!("Local store cached a key: {:?}", key.as_str()),
+            None => say!("There are no pods."),
         }
     };
     // The reflector runs until what it is given completes: here, until the example has seen enough.

@@ -1,12 +1,14 @@
 //! The work queue alone: one entry per key, delays, retries with backoff, an orderly end. No Kubernetes in it.
 
-#![expect(clippy::print_stdout, reason = "an example talks to whoever runs it")]
+mod support;
 
 use std::time::Duration;
 
 use clap::Parser;
 use informer::WorkQueue;
 use tokio::time::Instant;
+
+use support::say;
 
 /// Adds keys to a queue and works them off.
 #[derive(Parser)]
@@ -33,7 +35,7 @@ async fn main() {
         // The lease makes this worker the only one that has the key.
         let Some(item) = queue.next().await else { break };
         let (key, attempt) = (*item.key(), item.attempt());
-        println!("{:>4} ms  {key}, attempt {attempt}", start.elapsed().as_millis());
+        say!("{:>4} ms  {key}, attempt {attempt}", start.elapsed().as_millis());
         if key == "default/flaky" && attempt < 4 {
             // Comes back after a delay that doubles each time. A lease that is merely dropped does the same.
             item.retry();
@@ -46,5 +48,5 @@ async fn main() {
     // Takes no more keys, waits for what is running, and says what was left undone.
     let report = queue.drain(Instant::now() + Duration::from_secs(1)).await;
     let stats = queue.stats();
-    println!("{} adds, {} retries; {report:?}", stats.adds, stats.retries);
+    say!("{} adds, {} retries; {report:?}", stats.adds, stats.retries);
 }

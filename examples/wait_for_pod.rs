@@ -1,7 +1,5 @@
 //! Waits until one pod exists, by its key.
 
-#![expect(clippy::print_stdout, reason = "an example talks to whoever runs it")]
-
 mod support;
 
 use std::{process::ExitCode, time::Duration};
@@ -11,6 +9,8 @@ use futures::StreamExt;
 use informer::{Informer, ObjectKey, reflector::ApiListWatch};
 use informer_testkit::generate;
 use k8s_openapi::api::core::v1::Pod;
+
+use support::say;
 
 /// Waits until a pod exists.
 #[derive(Parser)]
@@ -23,8 +23,8 @@ struct Args {
     #[arg(long)]
     cluster: bool,
     /// For how many seconds
-    #[arg(long, default_value_t = 30.0)]
-    timeout: f64,
+    #[arg(long, default_value = "30", value_parser = support::seconds, allow_hyphen_values = true)]
+    timeout: Duration,
 }
 
 #[tokio::main]
@@ -33,7 +33,7 @@ async fn main() -> support::Result<ExitCode> {
     let stage = support::Stage::set(args.cluster, 100).await?;
 
     // The server sends that one pod and no other.
-    let pod = ApiListWatch::<Pod>::with(stage.client.clone(), args.key.namespace(), &())
+    let pod = ApiListWatch::<Pod>::with(&stage.client, args.key.namespace(), &())
         .fields(format!("metadata.name={}", args.key.name()));
     let pods = Informer::new(pod);
     pods.start();
@@ -49,17 +49,17 @@ async fn main() -> support::Result<ExitCode> {
         }
         None
     };
-    let timeout = tokio::time::sleep(Duration::try_from_secs_f64(args.timeout)?);
+    let timeout = tokio::time::sleep(args.timeout);
     tokio::select! {
         pod = found => {
             let node = pod.and_then(|pod| pod.spec.as_ref()?.node_name.clone());
-            println!("{} is there, on node {}", args.key, node.as_deref().unwrap_or("(none yet)"));
+            say!("{} is there, on node {}", args.key, node.as_deref().unwrap_or("(none yet)"));
             Ok(ExitCode::SUCCESS)
         }
         () = timeout => {
             let state = pods.state().borrow().clone();
             let why = state.reason().map(|reason| format!(" ({reason})")).unwrap_or_default();
-            println!("{} did not appear within {} s; the informer is {}{why}", args.key, args.timeout, state.as_str());
+            say!("{} did not appear within {} s; the informer is {}{why}", args.key, args.timeout.as_secs_f64(), state.as_str());
             Ok(ExitCode::FAILURE)
         }
         made = make(&stage) => made.map(|()| ExitCode::FAILURE),

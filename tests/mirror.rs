@@ -251,3 +251,31 @@ async fn a_server_that_is_not_there_is_told_with_a_reason_and_waited_for() {
     })
     .await;
 }
+
+/// P16: what was refused is asked for again each time, or not for a while.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_streaming_list_is_asked_for_again_only_where_nothing_else_is_wanted() {
+    for (initial, refusals) in [("list", 0), ("auto", 1), ("watch-list", 2)] {
+        let (server, listener) = served().await;
+        let refused = server.faults().inject(
+            On::watch("configmaps"),
+            Fault::WatchListRefused { in_stream: false },
+        );
+        let url = listener.url();
+        let last = with(move || {
+            let mut mirror = Mirror::start(&url, &["--initial", initial]);
+            mirror.until_equal(&server);
+            server
+                .faults()
+                .inject(On::watch("configmaps").times(1), Fault::GoneEvent);
+            server
+                .update("configmaps", config_map("map-01", 1))
+                .expect("it is there");
+            mirror.until_equal(&server);
+            mirror.stop()
+        })
+        .await;
+        assert_eq!(last["stats"]["relists"]["expired"], 1, "{initial}");
+        assert_eq!(refused.count(), refusals, "{initial}");
+    }
+}

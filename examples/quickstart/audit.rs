@@ -53,16 +53,16 @@ pub async fn run(stage: &Stage, counts: &Counts) -> Result<String> {
 /// Reads everything from the server, then looks at the caches.
 async fn compare(stage: &Stage, counts: &Counts) -> Result<(String, Differences)> {
     let everything = ListParams::default();
-    let pods = Api::<Pod>::all(stage.client.clone())
+    let pods = Api::<Pod>::all(stage.client.client().clone())
         .list(&everything)
         .await?
         .items;
-    let namespaces = Api::<Namespace>::all(stage.client.clone())
+    let namespaces = Api::<Namespace>::all(stage.client.client().clone())
         .list(&everything)
         .await?
         .items;
     let labelled = ListParams::default().labels(&counts::selector());
-    let ours = Api::<ConfigMap>::all(stage.client.clone())
+    let ours = Api::<ConfigMap>::all(stage.client.client().clone())
         .list(&labelled)
         .await?
         .items;

@@ -5,7 +5,7 @@ use informer::{
     controller::{
         Action, Context, Controller, Failure, Handle, Reconciler, Source, async_trait, predicate, trigger,
     },
-    reflector::{ApiListWatch, ListPermits},
+    reflector::{ApiClient, ApiListWatch},
     store::Index,
 };
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
@@ -40,31 +40,26 @@ pub struct Counts {
     pub namespaces: Informer<Namespace>,
     pub controller: Handle<ObjectKey>,
     pub mode: Mode,
+    conflict: watch::Sender<Option<String>>,
     running: std::sync::Mutex<Option<Controller<Reconcile>>>,
     stop: watch::Sender<bool>,
 }
 
 impl Counts {
-    pub fn new(client: Client, mode: Mode) -> Self {
+    pub fn new(client: &ApiClient, mode: Mode) -> Self {
         let running = Index::hash("running", |pod: &Pod| {
             is_running(pod).then(|| pod.metadata.namespace.clone()).flatten()
         });
-        // One limit on lists that are read at the same time, whoever reads them.
-        let permits = ListPermits::default();
-        let (ours, theirs) = (permits.clone(), permits.clone());
-        let pods = Informer::builder(ApiListWatch::<Pod>::all(client.clone()))
+        // Three sources of one client: they share its limit on lists that are read at the same time.
+        let pods = Informer::builder(ApiListWatch::<Pod>::all(client))
             .cache(Cache::builder().index(&running).build())
-            .reflector(move |reflector| reflector.permits(&permits))
             .build();
-        let labelled = ApiListWatch::<ConfigMap>::all(client.clone()).labels(selector());
-        let config_maps = Informer::builder(labelled)
-            .reflector(move |reflector| reflector.permits(&ours))
-            .build();
-        let namespaces = Informer::builder(ApiListWatch::<Namespace>::all(client.clone()))
-            .reflector(move |reflector| reflector.permits(&theirs))
-            .build();
+        let config_maps = Informer::new(ApiListWatch::<ConfigMap>::all(client).labels(selector()));
+        let namespaces = Informer::new(ApiListWatch::<Namespace>::all(client));
+        let (conflict, _) = watch::channel(None);
         let reconcile = Reconcile {
-            client,
+            client: client.client().clone(),
+            conflict: conflict.clone(),
             mode,
             running,
             pods: pods.cache().clone(),
@@ -94,6 +89,7 @@ impl Counts {
             namespaces,
             controller: controller.handle(),
             mode,
+            conflict,
             running: std::sync::Mutex::new(Some(controller)),
             stop: watch::Sender::new(false),
         }
@@ -118,6 +114,15 @@ impl Counts {
             }
         });
         Some(task)
+    }
+
+    /// Waits until something stands in the way that only a person can remove, and says what.
+    pub async fn conflict(&self) -> String {
+        let mut conflict = self.conflict.subscribe();
+        match conflict.wait_for(Option::is_some).await {
+            Ok(told) => told.clone().unwrap_or_default(),
+            Err(_) => std::future::pending().await,
+        }
     }
 
     /// The controller takes no more keys and lets the running ones finish.
@@ -167,6 +172,7 @@ pub fn is_right(map: &ConfigMap, running: usize) -> bool {
 /// Makes the ConfigMap of one namespace right.
 struct Reconcile {
     client: Client,
+    conflict: watch::Sender<Option<String>>,
     mode: Mode,
     running: Index<Pod, String>,
     pods: Cache<Pod>,
@@ -218,8 +224,29 @@ impl Reconciler for Reconcile {
             Err(kube_client::Error::Api(status)) if status.code == 404 || status.code == 403 && !lives => {
                 Ok(Action::done())
             }
+            Err(kube_client::Error::Api(status)) if status.code == 409 && self.is_foreign(&api).await => {
+                let told = format!(
+                    "the ConfigMap {name}/{NAME} is there and not ours: it lacks the label {}; remove or rename it",
+                    selector()
+                );
+                self.conflict.send_replace(Some(told));
+                Err(Failure::Terminal(kube_client::Error::Api(status)))
+            }
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+impl Reconcile {
+    /// Whether somebody else made the ConfigMap that is there.
+    async fn is_foreign(&self, api: &Api<ConfigMap>) -> bool {
+        let Ok(there) = api.get_metadata(NAME).await else {
+            return false;
+        };
+        there
+            .metadata
+            .labels
+            .is_none_or(|labels| labels.get(LABEL.0).map(String::as_str) != Some(LABEL.1))
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use informer::{Informer, reflector::SyncState, store::Object};
 use tokio::time::Instant;
 
-use crate::counts::Counts;
+use crate::{counts::Counts, support::say};
 
 pub struct Live<'a> {
     counts: &'a Counts,
@@ -43,7 +43,7 @@ impl<'a> Live<'a> {
         loop {
             tokio::select! {
                 () = &mut synced => break,
-                _ = tick.tick() => println!(
+                _ = tick.tick() => say!(
                     "syncing: pods {}, config maps {}, namespaces {}",
                     progress(&counts.pods),
                     progress(&counts.config_maps),
@@ -51,7 +51,7 @@ impl<'a> Live<'a> {
                 ),
             }
         }
-        println!(
+        say!(
             "synced: {} pods, {} config maps, {} namespaces in {:.2} s",
             counts.pods.cache().len(),
             counts.config_maps.cache().len(),
@@ -69,7 +69,7 @@ impl<'a> Live<'a> {
         let queue = counts.controller.queue().stats();
         let objects =
             counts.pods.cache().len() + counts.config_maps.cache().len() + counts.namespaces.cache().len();
-        println!(
+        say!(
             "{:>3.0} s  objects {objects}  events/s {:.0}  queue {}  reconciles/s {:.0}  retries {}  relists {}",
             now.at.as_secs_f64(),
             rate(now.events, self.last.events),

@@ -4,11 +4,6 @@
 //! connection and lets a version expire on the way, and in the end checks everything against the server.
 
 #![expect(unreachable_pub, reason = "the modules of a program are its own")]
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "an example talks to whoever runs it"
-)]
 
 mod audit;
 mod counts;
@@ -25,14 +20,14 @@ use tokio::{sync::watch, task::JoinHandle, time::Instant};
 use self::{
     counts::{Counts, Mode},
     live::Live,
-    support::{Result, Stage},
+    support::{Result, Signals, Stage, complain, say},
     trouble::Trouble,
 };
 
 /// Keeps one ConfigMap per namespace with the number of running pods in it.
 ///
 /// By default on an embedded API server, which it fills with pods and troubles with faults. The last line is the
-/// audit; the exit status is 0 only if that is ok.
+/// audit; the exit status is 0 only if that is ok, or nobody reads the output any more.
 #[derive(Parser)]
 struct Args {
     /// Work on the cluster of the current kubeconfig, reading only
@@ -47,13 +42,18 @@ struct Args {
     /// How many pods change per second
     #[arg(long, default_value_t = 100)]
     churn: u32,
-    /// For how many seconds
-    #[arg(long, default_value_t = 6)]
+    /// For how many seconds; a run of 3 s or less is too short for every trouble
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u64).range(..=SECONDS_MAX))]
     seconds: u64,
 }
 
+/// Thirty years; the clock may not reach further.
+const SECONDS_MAX: u64 = 1_000_000_000;
+
 #[tokio::main]
 async fn main() -> ExitCode {
+    // First of all: until then Ctrl-C ends the program without a word.
+    let mut signals = Signals::listen();
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error,kube_client=off"));
     tracing_subscriber::fmt()
@@ -61,24 +61,17 @@ async fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .init();
     let args = Args::parse();
-    let interrupted = async {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    };
     let (stop, stopping) = watch::channel(false);
     let mut job = std::pin::pin!(job(&args, stopping));
     let outcome = tokio::select! {
-        // From the first moment on.
         biased;
-        () = interrupted => {
-            println!("interrupted: stopping");
+        () = signals.next() => {
+            say!("interrupted: stopping");
             stop.send_replace(true);
             // The job sees it and stops in order; a second Ctrl-C does not wait for that.
-            let again = async { drop(tokio::signal::ctrl_c().await) };
             tokio::select! {
                 outcome = job => outcome,
-                () = again => Ok(Outcome::Interrupted),
+                () = signals.next() => Ok(Outcome::Interrupted),
             }
         }
         outcome = &mut job => outcome,
@@ -88,7 +81,7 @@ async fn main() -> ExitCode {
         Ok(Outcome::Failed) => ExitCode::FAILURE,
         Ok(Outcome::Interrupted) => ExitCode::from(130),
         Err(error) => {
-            eprintln!("quickstart: {error}");
+            complain(format_args!("quickstart: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -112,10 +105,11 @@ async fn job(args: &Args, stopping: watch::Receiver<bool>) -> Result<Outcome> {
     } else {
         Mode::ReadOnly
     };
-    let counts = Counts::new(stage.client.clone(), mode);
+    let counts = Counts::new(&stage.client, mode);
     let running = counts.start();
     let outcome = tokio::select! {
         outcome = work(args, &stage, &counts) => outcome,
+        conflict = counts.conflict() => Err(conflict.into()),
         () = stop(stopping) => Ok(Outcome::Interrupted),
     };
     finish(counts, running).await;
@@ -145,12 +139,17 @@ async fn work(args: &Args, stage: &Stage, counts: &Counts) -> Result<Outcome> {
             _ = second.tick() => {
                 live.line();
                 passed += 1;
-                if let Some(trouble) = &mut trouble {
+                if let Some(trouble) = trouble.as_mut().filter(|_| passed < args.seconds) {
                     trouble.second(passed)?;
                 }
             }
             done = churn(&mut trouble) => done?,
         }
+    }
+    // A fault that was made must happen before the audit can say that it was survived.
+    let patience = Instant::now() + PATIENCE;
+    while trouble.as_ref().is_some_and(Trouble::is_pending) && Instant::now() < patience {
+        churn(&mut trouble).await?;
     }
     let report = audit::run(stage, counts).await;
     let faults = trouble
@@ -158,15 +157,18 @@ async fn work(args: &Args, stage: &Stage, counts: &Counts) -> Result<Outcome> {
         .map_or(Ok(String::new()), |trouble| trouble.survived(counts));
     match report.and_then(|report| Ok(format!("{report}{}", faults?))) {
         Ok(report) => {
-            println!("audit: ok ({report})");
+            say!("audit: ok ({report})");
             Ok(Outcome::Passed)
         }
         Err(difference) => {
-            println!("audit: failed ({difference})");
+            say!("audit: failed ({difference})");
             Ok(Outcome::Failed)
         }
     }
 }
+
+/// How long a fault may wait for its occasion.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 async fn churn(trouble: &mut Option<Trouble>) -> Result<()> {
     match trouble {
@@ -181,7 +183,7 @@ async fn finish(counts: Counts, running: Option<JoinHandle<()>>) {
     if let Some(task) = running
         && let Err(error) = task.await
     {
-        eprintln!("quickstart: the controller failed: {error}");
+        complain(format_args!("quickstart: the controller failed: {error}"));
     }
     counts.stop_informers();
 }

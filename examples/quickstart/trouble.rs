@@ -10,7 +10,7 @@ use tokio::time::{Interval, MissedTickBehavior};
 use crate::{
     counts::{Counts, NAME},
     live,
-    support::Result,
+    support::{Result, say},
 };
 
 pub struct Trouble {
@@ -43,16 +43,16 @@ impl Trouble {
         Ok(())
     }
 
-    /// What is due after so many seconds.
+    /// What is due after so many seconds. What a run is too short for is left out, and the audit says so.
     pub fn second(&mut self, second: u64) -> Result<()> {
         match second {
-            1 => {
-                println!("       a connection breaks");
+            DROP_AT => {
+                say!("       a connection breaks");
                 let faults = self.server.faults();
                 self.dropped = Some(faults.inject(On::watch("pods").times(1), Fault::ResetBefore));
             }
             2 => {
-                println!("       somebody edits a ConfigMap by hand");
+                say!("       somebody edits a ConfigMap by hand");
                 self.server.patch(
                     "configmaps",
                     "ns-001",
@@ -60,13 +60,13 @@ impl Trouble {
                     json!({"data": {"running": "-1", "mine": "!"}}),
                 )?;
             }
-            3 => {
-                println!("       a version expires (410)");
+            EXPIRE_AT => {
+                say!("       a version expires (410)");
                 let faults = self.server.faults();
                 self.expired = Some(faults.inject(On::watch("pods").times(1), Fault::GoneEvent));
             }
             4 => {
-                println!("       a namespace is deleted");
+                say!("       a namespace is deleted");
                 self.server.delete("namespaces", "", "ns-002")?;
             }
             _ => {}
@@ -74,24 +74,35 @@ impl Trouble {
         Ok(())
     }
 
+    /// Whether a fault waits for its occasion: it takes a change of a pod, or a new watch.
+    pub fn is_pending(&self) -> bool {
+        let faults = [&self.dropped, &self.expired];
+        faults.into_iter().flatten().any(|fault| fault.count() == 0)
+    }
+
     /// What was survived, for the report; an error if it was not, or never happened.
     pub fn survived(&self, counts: &Counts) -> Result<String> {
-        for (name, fault) in [
-            ("dropped connection", &self.dropped),
-            ("expired version", &self.expired),
+        let relists = live::relists(counts);
+        let mut report = format!(", {} events", live::events(counts));
+        for (name, second, fault) in [
+            ("dropped connection", DROP_AT, &self.dropped),
+            ("expired version", EXPIRE_AT, &self.expired),
         ] {
-            if fault.as_ref().is_some_and(|fault| fault.count() == 0) {
-                return Err(format!("the {name} never happened; give it more --seconds or --churn").into());
+            match fault.as_ref().map(Injected::count) {
+                None => report.push_str(&format!(", no {name} in a run of {second} s or less")),
+                Some(0) => return Err(format!("the {name} never happened").into()),
+                Some(times) => report.push_str(&format!(", {times} {name}")),
             }
         }
-        let relists = live::relists(counts);
         if self.expired.is_some() && relists == 0 {
             return Err("a version expired and nothing was listed anew".into());
         }
-        let dropped = self.dropped.as_ref().map_or(0, Injected::count);
-        Ok(format!(
-            ", {} events, {dropped} dropped connection, {relists} relist",
-            live::events(counts)
-        ))
+        let plural = if relists == 1 { "" } else { "s" };
+        report.push_str(&format!(", {relists} relist{plural}"));
+        Ok(report)
     }
 }
+
+/// The seconds after which the connection breaks and a version expires.
+const DROP_AT: u64 = 1;
+const EXPIRE_AT: u64 = 3;
