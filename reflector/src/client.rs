@@ -30,8 +30,8 @@ pub use self::{
 use crate::{
     Commons, Decode, Error, ErrorKind, EventStream, GetRequest, Got, Held, Item, Json, ListRequest,
     ListStream, ListWatch, Poison, Purpose, WatchRequest,
-    decode::{DecodeError, Transformed},
-    wire::envelope::Envelope,
+    decode::{DecodeError, Indexed, Transformed},
+    wire::{envelope::Envelope, index::Index},
 };
 
 /// Lists and watches one kind through a Kubernetes client.
@@ -443,11 +443,22 @@ impl<K: Object> Context<K> {
         if let Err(error) = checked {
             return Read::Poison(self.poison(&envelope, error));
         }
-        self.decode(operation, json, &envelope)
+        self.decode(operation, json, None, &envelope)
     }
 
-    fn decode(&self, operation: &'static str, json: &[u8], envelope: &Envelope<'_>) -> Read<K> {
-        let decoded = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.decode.decode(json)))
+    /// Decodes one object; `index` is its own, where there is one.
+    fn decode(
+        &self,
+        operation: &'static str,
+        json: &[u8],
+        index: Option<&Index>,
+        envelope: &Envelope<'_>,
+    ) -> Read<K> {
+        let decode = || match index {
+            Some(index) => self.decode.decode_indexed(&Indexed::new(json, index)),
+            None => self.decode.decode(json),
+        };
+        let decoded = std::panic::catch_unwind(std::panic::AssertUnwindSafe(decode))
             .unwrap_or_else(|_| Err(DecodeError::new("the decoder panicked")));
         match (decoded, envelope.key()) {
             (Ok(object), Some(key)) => Read::Item(Item::with_key(

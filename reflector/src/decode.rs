@@ -4,9 +4,12 @@ use std::{error::Error as StdError, fmt, marker::PhantomData, panic::AssertUnwin
 
 use serde::de::DeserializeOwned;
 
-use crate::wire::prune::{self, Path};
 #[cfg(not(feature = "simd-json"))]
 use crate::wire::reader::Reader;
+use crate::wire::{
+    index::Index,
+    prune::{self, Path},
+};
 
 /// Makes an object out of the JSON of one.
 ///
@@ -19,11 +22,61 @@ pub trait Decode<K>: Send + Sync {
     /// # Errors
     /// [`DecodeError`] where `json` is not a `K`. Its text must not repeat the object's contents.
     fn decode(&self, json: &[u8]) -> Result<K, DecodeError>;
+
+    /// Decodes one object that has been looked through already, which [`Json`] makes use of.
+    ///
+    /// By default this is [`decode`](Self::decode), and its result is never another. Who wraps a decoder should hand
+    /// this on as well.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    fn decode_indexed(&self, object: &Indexed<'_>) -> Result<K, DecodeError> {
+        self.decode(object.json)
+    }
 }
 
 impl<K, D: Decode<K> + ?Sized> Decode<K> for Arc<D> {
     fn decode(&self, json: &[u8]) -> Result<K, DecodeError> {
         (**self).decode(json)
+    }
+
+    fn decode_indexed(&self, object: &Indexed<'_>) -> Result<K, DecodeError> {
+        (**self).decode_indexed(object)
+    }
+}
+
+/// The JSON of one object and where its strings and brackets are.
+///
+/// Finding the end of an object in a list takes a look at each of its bytes; this is what was seen.
+#[derive(Clone, Copy)]
+pub struct Indexed<'a> {
+    json: &'a [u8],
+    #[cfg_attr(
+        feature = "simd-json",
+        expect(dead_code, reason = "simd-json makes one of its own")
+    )]
+    index: &'a Index,
+}
+
+impl<'a> Indexed<'a> {
+    /// `index` belongs to `json`.
+    pub(crate) fn new(json: &'a [u8], index: &'a Index) -> Self {
+        Self { json, index }
+    }
+
+    /// The JSON.
+    #[must_use]
+    pub fn json(&self) -> &'a [u8] {
+        self.json
+    }
+}
+
+impl fmt::Debug for Indexed<'_> {
+    /// Nothing of the object's contents.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Indexed")
+            .field("bytes", &self.json.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -117,9 +170,14 @@ impl<K> fmt::Debug for Json<K> {
 impl<K: DeserializeOwned> Decode<K> for Json<K> {
     #[cfg(not(feature = "simd-json"))]
     fn decode(&self, json: &[u8]) -> Result<K, DecodeError> {
+        self.decode_indexed(&Indexed::new(json, &Index::new(json)))
+    }
+
+    #[cfg(not(feature = "simd-json"))]
+    fn decode_indexed(&self, object: &Indexed<'_>) -> Result<K, DecodeError> {
         // One check of the whole text is cheaper than one of every string in it.
-        let text = std::str::from_utf8(json).map_err(DecodeError::new)?;
-        let mut reader = Reader::new(text);
+        let text = std::str::from_utf8(object.json).map_err(DecodeError::new)?;
+        let mut reader = Reader::new(text, object.index);
         let object = prune::deserialize(&mut reader, &self.hidden).map_err(DecodeError::new)?;
         reader.end().map_err(DecodeError::new)?;
         Ok(object)
@@ -168,7 +226,16 @@ type Transform<K> = Box<dyn Fn(&mut K) -> Result<(), DecodeError> + Send + Sync>
 
 impl<K> Decode<K> for Transformed<K> {
     fn decode(&self, json: &[u8]) -> Result<K, DecodeError> {
-        let mut object = self.inner.decode(json)?;
+        self.change(self.inner.decode(json)?)
+    }
+
+    fn decode_indexed(&self, object: &Indexed<'_>) -> Result<K, DecodeError> {
+        self.change(self.inner.decode_indexed(object)?)
+    }
+}
+
+impl<K> Transformed<K> {
+    fn change(&self, mut object: K) -> Result<K, DecodeError> {
         let changed = std::panic::catch_unwind(AssertUnwindSafe(|| (self.transform)(&mut object)));
         match changed {
             Ok(done) => done.map(|()| object),

@@ -25,7 +25,7 @@ pub use crate::{
     client::{ApiClient, ApiListWatch, Compression, Limits, PlainHttp, Shard, ShardField},
     commons::Commons,
     config::{Config, InitialRead, PoisonPolicy, StreamingLists},
-    decode::{Decode, DecodeError, Json},
+    decode::{Decode, DecodeError, Indexed, Json},
     error::{Error, ErrorKind},
     interner::Interner,
     list_watch::{

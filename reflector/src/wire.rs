@@ -1,5 +1,6 @@
 //! Bytes of the API: lines of a watch, items of a list, and what can be read of an object without decoding it.
 
+pub(crate) mod blocks;
 pub(crate) mod envelope;
 pub(crate) mod event;
 pub(crate) mod gunzip;
@@ -9,6 +10,7 @@ pub(crate) mod gunzip;
     allow(unreachable_pub, reason = "public to the fuzz targets alone")
 )]
 pub mod harness;
+pub(crate) mod index;
 pub(crate) mod lines;
 pub(crate) mod prune;
 #[cfg(any(test, fuzzing, not(feature = "simd-json")))]

@@ -17,7 +17,7 @@ use crate::{
     Error, ErrorKind, Held, Item, ListEnd, Listed, Purpose, Seen,
     wire::{
         envelope::Envelope,
-        splitter::{Part, Splitter},
+        splitter::{Part, Scanned, Splitter},
     },
 };
 
@@ -50,13 +50,7 @@ impl<K: Object> ListBody<K> {
     fn part(&mut self) -> Option<Result<Listed<K>, Error>> {
         match self.splitter.next_part() {
             Part::More => None,
-            Part::Item(json, depth) => Some(Ok(read_item(
-                &self.context,
-                &self.held,
-                self.purpose,
-                json,
-                depth,
-            ))),
+            Part::Item(item) => Some(Ok(read_item(&self.context, &self.held, self.purpose, item))),
             Part::Oversize(head) => {
                 let envelope = Envelope::read(&head);
                 let error = Error::new(ErrorKind::Oversize, "list", "an item is larger than its cap");
@@ -131,10 +125,9 @@ fn read_item<K: Object>(
     context: &Context<K>,
     held: &Held<K>,
     purpose: Purpose,
-    json: &[u8],
-    depth: u32,
+    item: Scanned<'_>,
 ) -> Listed<K> {
-    let envelope = Envelope::read(json);
+    let envelope = Envelope::read(item.json);
     if context.is_elsewhere(&envelope) {
         return Listed::OtherShard;
     }
@@ -146,7 +139,7 @@ fn read_item<K: Object>(
                 "list",
                 "the item is of another kind",
             ))
-        } else if depth > context.limits.depth {
+        } else if item.deepest > context.limits.depth {
             Err(Error::new(ErrorKind::Decode, "list", "the object nests too deep"))
         } else if envelope.version.is_empty() {
             Err(Error::new(
@@ -171,7 +164,7 @@ fn read_item<K: Object>(
     if let Some(item) = held_item(held, &envelope) {
         return Listed::Held(item);
     }
-    match context.decode("list", json, &envelope) {
+    match context.decode("list", item.json, item.index, &envelope) {
         Read::Item(item) => Listed::Object(item),
         Read::Poison(poison) => Listed::Poison(poison),
         Read::OtherShard => Listed::OtherShard,

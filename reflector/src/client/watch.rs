@@ -178,11 +178,11 @@ fn read_line<K: Object>(
         return Ok(Event::Added(item));
     }
     let read = match context.check("watch", &envelope) {
-        Ok(()) => match context.decode("watch", object, &envelope) {
+        Ok(()) => match context.decode("watch", object, None, &envelope) {
             // Members behind the object are rare enough to be looked for only now.
             Read::Poison(poison) => match exactly(line) {
                 Some((_, shorter)) if shorter.len() < object.len() => {
-                    context.decode("watch", shorter, &envelope)
+                    context.decode("watch", shorter, None, &envelope)
                 }
                 _ => Read::Poison(poison),
             },

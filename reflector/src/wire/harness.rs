@@ -2,12 +2,15 @@
 
 use std::collections::HashMap;
 
+use fearless_simd::Level;
 use serde::{Deserialize, de::IgnoredAny};
 
 use super::{
     envelope::{Envelope, ends_initial_events},
     event,
+    index::Index,
     lines::{Lines, TooLong},
+    prune,
     reader::Reader,
     scan::Skipper,
     splitter::{Part, Splitter},
@@ -101,7 +104,12 @@ fn split(data: &[u8], size: usize) -> (Vec<Vec<u8>>, bool, super::splitter::List
         splitter.push(piece);
         loop {
             match splitter.next_part() {
-                Part::Item(item, _) => items.push(item.to_vec()),
+                Part::Item(item) => {
+                    if let Some(index) = item.index {
+                        assert!(index.agrees(&Index::new(item.json), item.json.len()));
+                    }
+                    items.push(item.json.to_vec());
+                }
                 Part::Oversize(_) => {}
                 Part::More | Part::End => break,
                 Part::Malformed(_) => {
@@ -116,6 +124,116 @@ fn split(data: &[u8], size: usize) -> (Vec<Vec<u8>>, bool, super::splitter::List
     }
     let ended = !malformed && matches!(splitter.next_part(), Part::End);
     (items, ended, splitter.head().clone())
+}
+
+/// Ends of values are found where a search byte by byte finds them, wherever the bytes are torn apart.
+pub fn skipping(data: &[u8]) {
+    let known = end_of_value(data);
+    let seams = [1, 2, 62, 63, 64, 65, 66, 127, 128, 129];
+    for tear in seams.into_iter().chain((0..=data.len()).step_by(31)) {
+        if tear > data.len() {
+            continue;
+        }
+        let mut skipper = Skipper::default();
+        let (head, tail) = data.split_at(tear);
+        let found = skipper.feed(head).or_else(|| Some(tear + skipper.feed(tail)?));
+        assert_eq!(found, known.map(|(end, _)| end), "torn at {tear}");
+        if let Some((_, deepest)) = known {
+            assert_eq!(skipper.deepest(), deepest, "torn at {tear}");
+        }
+    }
+}
+
+/// Where the value ends that `data` begins with, and how deep it nests, byte by byte.
+fn end_of_value(data: &[u8]) -> Option<(usize, u32)> {
+    let blank = |byte: &u8| b" \n\r\t".contains(byte);
+    let start = data.iter().position(|byte| !blank(byte))?;
+    match data[start] {
+        b'}' | b']' => return Some((start + 1, 0)),
+        b'"' | b'{' | b'[' => {}
+        _ => {
+            let ends = |byte: &u8| blank(byte) || b",]}".contains(byte);
+            let end = data[start + 1..].iter().position(ends)?;
+            return Some((start + 1 + end, 0));
+        }
+    }
+    let (mut depth, mut deepest) = (0, 0);
+    let (mut string, mut escaped) = (false, false);
+    for (at, byte) in data.iter().enumerate().skip(start) {
+        if std::mem::take(&mut escaped) && (string || matches!(byte, b'"' | b'\\')) {
+            continue;
+        }
+        match byte {
+            // Where there is no string a backslash makes no sense, but it always makes the same.
+            b'\\' => escaped = true,
+            b'"' => string = !string,
+            b'{' | b'[' if !string => depth += 1,
+            b'}' | b']' if !string => depth -= 1,
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+        if depth == 0 && !string {
+            return Some((at + 1, deepest));
+        }
+    }
+    None
+}
+
+/// What an index knows of a text is what a search byte by byte finds, with whatever vectors it was made.
+pub fn index(data: &[u8]) {
+    let index = Index::new(data);
+    assert_eq!(
+        index,
+        Index::with(Level::baseline(), data),
+        "with vectors that all have"
+    );
+    let stops = |byte: &u8| matches!(byte, b'"' | b'\\' | ..b' ');
+    let mut next = None;
+    for at in (0..data.len()).rev() {
+        if stops(&data[at]) {
+            next = Some(at);
+        }
+        assert_eq!(index.stop(at), next, "from {at}");
+    }
+    let mut outside = Vec::new();
+    let (mut string, mut escaped) = (false, false);
+    for (at, byte) in data.iter().enumerate() {
+        match byte {
+            b'\\' if !escaped => {
+                escaped = true;
+                continue;
+            }
+            b'"' if !escaped => string = !string,
+            _ if !string && b"{}[],".contains(byte) => outside.push((at, *byte)),
+            _ => {}
+        }
+        escaped = false;
+    }
+    for (nth, (at, byte)) in outside.iter().enumerate() {
+        if !b"{[".contains(byte) {
+            continue;
+        }
+        let (mut depth, mut commas, mut end) = (0, 0, None);
+        for (at, byte) in &outside[nth..] {
+            match byte {
+                b'{' | b'[' => depth += 1,
+                b'}' | b']' => depth -= 1,
+                _ => commas += usize::from(depth == 1),
+            }
+            if depth == 0 {
+                end = Some(*at);
+                break;
+            }
+        }
+        assert_eq!(index.end(*at), end, "the end of what begins at {at}");
+        if data.len() < 1024 {
+            assert_eq!(
+                index.commas(*at),
+                end.map(|_| commas),
+                "commas in what begins at {at}"
+            );
+        }
+    }
 }
 
 /// What is read of an object without decoding it is what a decoder reads.
@@ -193,19 +311,45 @@ pub fn reader(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
     };
-    let mut reader = Reader::new(text);
-    let read = serde_json::Value::deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
+    let read = read_whole::<serde_json::Value>(text);
     let known = serde_json::from_str::<serde_json::Value>(text);
     match (read, known) {
         (Ok(read), Ok(known)) => assert_eq!(read, known),
         (Err(_), Err(_)) => {}
         (read, known) => panic!("{:?} where serde_json has {:?}", read.map(drop), known.map(drop)),
     }
-    let mut reader = Reader::new(text);
-    let read = ConfigMap::deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
     if let Ok(known) = serde_json::from_str::<ConfigMap>(text) {
+        let read = read_whole::<ConfigMap>(text);
         assert_eq!(read.expect("what serde_json reads can be read"), known);
     }
+    // What is hidden is stepped over with the index, which must be the same as reading over it.
+    let paths = [
+        ["metadata", "managedFields"],
+        ["spec", "items"],
+        ["items", "metadata"],
+    ];
+    let paths = paths.map(|path| path.map(Into::into).into());
+    let mut plain = serde_json::Deserializer::from_str(text);
+    if let Ok(known) = prune::deserialize::<serde_json::Value, _>(&mut plain, &paths)
+        && plain.end().is_ok()
+    {
+        let index = Index::new(data);
+        let mut reader = Reader::new(text, &index);
+        let read = prune::deserialize::<serde_json::Value, _>(&mut reader, &paths);
+        assert_eq!(
+            read.expect("what serde_json reads over can be stepped over"),
+            known
+        );
+        reader.end().expect("nothing follows");
+    }
+}
+
+fn read_whole<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, super::reader::ReadError> {
+    let index = Index::new(text.as_bytes());
+    let mut reader = Reader::new(text, &index);
+    let value = T::deserialize(&mut reader)?;
+    reader.end()?;
+    Ok(value)
 }
 
 type Metadata = kube_client::core::metadata::PartialObjectMeta<kube_client::core::DynamicObject>;
@@ -273,6 +417,47 @@ mod tests {
     }
 
     #[test]
+    fn ends_of_values_hold_for_the_corpus_and_its_mutations() {
+        check("splitter", skipping, 80);
+        check("envelope", skipping, 80);
+    }
+
+    #[test]
+    fn indexes_hold_for_the_corpus_and_its_mutations() {
+        check("splitter", index, 80);
+        check("event", index, 80);
+    }
+
+    /// Quotes, backslashes and brackets in any order, at and across the seams of blocks.
+    #[test]
+    fn blocks_hold_for_texts_made_to_confuse_them() {
+        let mut rng = fastrand::Rng::with_seed(7);
+        for _ in 0..3000 {
+            let mut text = vec![b'{'];
+            let length = rng.usize(0..300);
+            while text.len() < length {
+                let piece: &[u8] = match rng.u8(0..12) {
+                    0 => b"\\\\\\\\\\\\\\\\\\",
+                    1 => b"\\\"",
+                    2 => b"\"",
+                    3 => b"[",
+                    4 => b"]",
+                    5 => b"{\"a\":",
+                    6 => b"}",
+                    7 => b",",
+                    8 => b"\"abc\\\\\",",
+                    9 => b"a string of more than sixty-four bytes, which is more than a block has",
+                    10 => b"\n\x1f\x7f\xc3\xa4",
+                    _ => b" ",
+                };
+                text.extend_from_slice(&piece[..rng.usize(1..=piece.len())]);
+            }
+            skipping(&text);
+            index(&text);
+        }
+    }
+
+    #[test]
     fn envelopes_hold_for_the_corpus_and_its_mutations() {
         check("envelope", envelope, 80);
     }
@@ -294,7 +479,7 @@ mod tests {
             c: Vec<Vec<u8>>,
             d: Vec<u8>,
         }
-        let read = Arrays::deserialize(&mut Reader::new(json)).expect("it is well-formed");
+        let read = read_whole::<Arrays>(json).expect("it is well-formed");
         assert_eq!(
             (
                 read.a.capacity(),

@@ -1,7 +1,7 @@
-//! [`Reader`]: a serde deserializer for one object, which knows how long every array is before it is read.
+//! [`Reader`]: a serde deserializer for one object, which knows where everything ends before it is read.
 //!
-//! Before an array is read its elements are counted, so that every `Vec` is allocated at its size: objects built by
-//! pushing keep up to four times what they need, for as long as they are cached. Numbers other than plain integers and
+//! Every array is announced with the number of its elements, so that every `Vec` is allocated at its size: objects built
+//! by pushing keep up to four times what they need, for as long as they are cached. Numbers other than plain integers and
 //! strings with escapes are handed to `serde_json`.
 
 use std::fmt;
@@ -11,12 +11,16 @@ use serde::de::{
     Visitor,
 };
 
-use super::scan::{Skipper, StringEnd, find_stop, string_end, trim_start};
+use super::{
+    index::Index,
+    scan::{StringEnd, string_end},
+};
 
 /// Reads one JSON value.
 #[derive(Debug)]
-pub(crate) struct Reader<'de> {
+pub(crate) struct Reader<'i, 'de> {
     text: &'de str,
+    index: &'i Index,
     at: usize,
     depth: u32,
 }
@@ -25,10 +29,12 @@ pub(crate) struct Reader<'de> {
 #[derive(Debug)]
 pub(crate) struct ReadError(Box<str>);
 
-impl<'de> Reader<'de> {
-    pub(crate) fn new(text: &'de str) -> Self {
+impl<'i, 'de> Reader<'i, 'de> {
+    /// A reader of `text`, to which `index` belongs.
+    pub(crate) fn new(text: &'de str, index: &'i Index) -> Self {
         Self {
             text,
+            index,
             at: 0,
             depth: 0,
         }
@@ -42,28 +48,43 @@ impl<'de> Reader<'de> {
         }
     }
 
+    #[cold]
     fn wrong(&self, what: &str) -> ReadError {
         ReadError(format!("{what} (byte {})", self.at).into())
     }
 
+    /// What is here is not what the type wants, or no JSON at all.
+    #[cold]
+    fn unexpected(&mut self) -> ReadError {
+        match self.peek() {
+            Some(b'"' | b'{' | b'[' | b't' | b'f' | b'n' | b'-' | b'0'..=b'9') => self.wrong(WRONG_TYPE),
+            Some(_) => self.wrong("the JSON is malformed"),
+            None => self.wrong("the JSON is cut off"),
+        }
+    }
+
+    #[inline(always)]
     fn bytes(&self) -> &'de [u8] {
         self.text.as_bytes()
     }
 
     /// The next byte that is no white space.
+    #[inline(always)]
     fn peek(&mut self) -> Option<u8> {
-        while let Some(&byte) = self.bytes().get(self.at) {
-            if byte > b' ' {
-                return Some(byte);
-            }
-            if !matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
-                return Some(byte);
-            }
-            self.at += 1;
+        match self.bytes().get(self.at) {
+            Some(&byte) if byte > b' ' => Some(byte),
+            _ => self.skip_blank(),
         }
-        None
     }
 
+    #[cold]
+    fn skip_blank(&mut self) -> Option<u8> {
+        let blank = |byte: &&u8| matches!(byte, b' ' | b'\n' | b'\r' | b'\t');
+        self.at += self.bytes()[self.at..].iter().take_while(blank).count();
+        self.bytes().get(self.at).copied()
+    }
+
+    #[inline(always)]
     fn expect(&mut self, wanted: u8, what: &str) -> Result<(), ReadError> {
         if self.peek() == Some(wanted) {
             self.at += 1;
@@ -82,41 +103,37 @@ impl<'de> Reader<'de> {
         }
     }
 
-    /// The string that begins here; borrowed unless it has escapes.
-    fn string<T>(
-        &mut self,
-        borrowed: impl FnOnce(&'de str) -> Result<T, ReadError>,
-        owned: impl FnOnce(String) -> Result<T, ReadError>,
-    ) -> Result<T, ReadError> {
+    /// The string whose first quote is here, if it can be borrowed: if it has no escapes.
+    #[inline(always)]
+    fn plain(&mut self) -> Option<&'de str> {
         let start = self.at + 1;
-        let bytes = self.bytes();
-        let Some(found) = find_stop::<true>(&bytes[start..]) else {
-            return Err(self.wrong("a string does not end"));
-        };
-        let end = start + found;
-        match bytes[end] {
-            b'"' => {}
-            b'\\' => return self.escaped(start, owned),
-            _ => return Err(self.wrong("a string has a control character")),
+        let end = self.index.stop(start)?;
+        if self.bytes().get(end) != Some(&b'"') {
+            return None;
         }
-        let text = &self.text[start..end];
         self.at = end + 1;
-        borrowed(text)
+        self.text.get(start..end)
     }
 
+    /// The string whose first quote is here, if it is not [`plain`](Self::plain).
     #[cold]
-    fn escaped<T>(
-        &mut self,
-        start: usize,
-        owned: impl FnOnce(String) -> Result<T, ReadError>,
-    ) -> Result<T, ReadError> {
+    fn escaped(&mut self) -> Result<String, ReadError> {
+        let start = self.at + 1;
         let StringEnd::Quote(end) = string_end(&self.bytes()[start..]) else {
             return Err(self.wrong("a string does not end"));
         };
         let text = serde_json::from_str(&self.text[start - 1..=start + end])
-            .map_err(|_| self.wrong("a string has a broken escape"))?;
+            .map_err(|_| self.wrong("a string has a broken escape or a control character"))?;
         self.at = start + end + 1;
-        owned(text)
+        Ok(text)
+    }
+
+    #[inline]
+    fn string<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, ReadError> {
+        match self.plain() {
+            Some(text) => visitor.visit_borrowed_str(text),
+            None => visitor.visit_string(self.escaped()?),
+        }
     }
 
     fn number<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, ReadError> {
@@ -154,24 +171,50 @@ impl<'de> Reader<'de> {
         }
     }
 
+    fn bool<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, ReadError> {
+        let value = self.peek() == Some(b't');
+        self.word(if value { "true" } else { "false" })?;
+        visitor.visit_bool(value)
+    }
+
+    /// Steps over a value. What is inside a container is not looked at.
     fn skip(&mut self) -> Result<(), ReadError> {
-        if self.peek().is_none() {
-            return Err(self.wrong("the JSON is cut off"));
+        match self.peek() {
+            None => return Err(self.wrong("the JSON is cut off")),
+            Some(first @ (b'{' | b'[')) => {
+                let end = self.index.end(self.at);
+                let last = end.and_then(|end| self.bytes().get(end));
+                // The brackets of a pair differ in the same bits, whichever pair it is.
+                let (Some(end), Some(last)) = (end, last) else {
+                    return Err(self.wrong("the JSON is cut off"));
+                };
+                if first ^ last != b'{' ^ b'}' {
+                    return Err(self.wrong("brackets do not belong together"));
+                }
+                self.at = end + 1;
+            }
+            Some(b'"') => {
+                let inside = &self.bytes()[self.at + 1..];
+                let StringEnd::Quote(end) = string_end(inside) else {
+                    return Err(self.wrong("a string does not end"));
+                };
+                self.at += end + 2;
+            }
+            Some(_) => {
+                let rest = &self.bytes()[self.at..];
+                let ends = |byte: &u8| matches!(byte, b',' | b']' | b'}' | b' ' | b'\n' | b'\r' | b'\t');
+                let end = rest.iter().position(ends).unwrap_or(rest.len());
+                if serde_json::from_slice::<de::IgnoredAny>(&rest[..end]).is_err() {
+                    return Err(self.wrong("the JSON is malformed"));
+                }
+                self.at += end;
+            }
         }
-        let rest = &self.bytes()[self.at..];
-        let mut skipper = Skipper::default();
-        let Some(end) = skipper.feed(rest).filter(|end| *end > 0) else {
-            return Err(self.wrong("the JSON is cut off"));
-        };
-        if !matches!(rest[0], b'{' | b'[' | b'"')
-            && serde_json::from_slice::<de::IgnoredAny>(&rest[..end]).is_err()
-        {
-            return Err(self.wrong("the JSON is malformed"));
-        }
-        self.at += end;
         Ok(())
     }
 
+    /// Steps into a container.
+    #[inline(always)]
     fn enter(&mut self) -> Result<(), ReadError> {
         self.at += 1;
         self.depth += 1;
@@ -181,78 +224,78 @@ impl<'de> Reader<'de> {
         Ok(())
     }
 
-    fn map<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, ReadError> {
-        self.enter()?;
-        let value = visitor.visit_map(Members {
-            reader: self,
-            first: true,
-        })?;
-        self.depth -= 1;
-        self.expect(b'}', "an object does not end")?;
-        Ok(value)
+    /// Steps out of a container. The value is changed where it is: large ones are costly to move.
+    #[inline(always)]
+    fn leave<T>(&mut self, value: &mut Result<T, ReadError>, last: u8, what: &str) {
+        if value.is_ok() {
+            self.depth -= 1;
+            if let Err(error) = self.expect(last, what) {
+                *value = Err(error);
+            }
+        }
     }
 
+    #[inline]
+    fn map<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, ReadError> {
+        self.enter()?;
+        let mut value = visitor.visit_map(Members {
+            reader: self,
+            first: true,
+        });
+        self.leave(&mut value, b'}', "an object does not end");
+        value
+    }
+
+    #[inline]
     fn seq<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, ReadError> {
-        let inside = self.bytes().get(self.at + 1..).unwrap_or_default();
-        let left = if self.depth < COUNT_DEPTH {
-            count_elements(inside)
+        let first = self.at;
+        self.enter()?;
+        let left = if self.peek() == Some(b']') {
+            Some(0)
+        } else if self.depth <= COUNT_DEPTH {
+            self.index.commas(first).map(|commas| commas + 1)
         } else {
             None
         };
-        self.enter()?;
-        let value = visitor.visit_seq(Elements {
+        let mut value = visitor.visit_seq(Elements {
             reader: self,
             first: true,
             left,
-        })?;
-        self.depth -= 1;
-        self.expect(b']', "an array does not end")?;
-        Ok(value)
+        });
+        self.leave(&mut value, b']', "an array does not end");
+        value
     }
 }
 
-macro_rules! forward {
-    ($($method:ident)*) => {$(
-        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
-            self.deserialize_any(visitor)
+/// Methods that read a value which begins in one way, and refuse every other, as `serde_json` does.
+macro_rules! typed {
+    ($first:pat => $read:ident: $($method:ident($($argument:ty),*))*) => {$(
+        #[inline]
+        fn $method<V: Visitor<'de>>(self, $(_: $argument,)* visitor: V) -> Result<V::Value, ReadError> {
+            match self.peek() {
+                Some($first) => self.$read(visitor),
+                _ => Err(self.unexpected()),
+            }
         }
     )*};
 }
 
-impl<'de> Deserializer<'de> for &mut Reader<'de> {
+impl<'de> Deserializer<'de> for &mut Reader<'_, 'de> {
     type Error = ReadError;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         match self.peek() {
-            Some(b'"') => self.deserialize_str(visitor),
+            Some(b'"') => self.string(visitor),
             Some(b'{') => self.map(visitor),
             Some(b'[') => self.seq(visitor),
-            Some(b't') => self.word("true").and_then(|()| visitor.visit_bool(true)),
-            Some(b'f') => self.word("false").and_then(|()| visitor.visit_bool(false)),
-            Some(b'n') => self.word("null").and_then(|()| visitor.visit_unit()),
+            Some(b't' | b'f') => self.bool(visitor),
+            Some(b'n') => self.deserialize_unit(visitor),
             Some(b'-' | b'0'..=b'9') => self.number(visitor),
-            Some(_) => Err(self.wrong("the JSON is malformed")),
-            None => Err(self.wrong("the JSON is cut off")),
+            _ => Err(self.unexpected()),
         }
     }
 
-    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
-        if self.peek() != Some(b'"') {
-            return self.deserialize_any(visitor);
-        }
-        // Both ways end in the same visitor, of which there is one.
-        let visitor = std::cell::Cell::new(Some(visitor));
-        let take = || {
-            visitor
-                .take()
-                .ok_or_else(|| ReadError("a string is read once".into()))
-        };
-        self.string(
-            |text| take()?.visit_borrowed_str(text),
-            |text| take()?.visit_string(text),
-        )
-    }
-
+    #[inline]
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         if self.peek() == Some(b'n') {
             self.word("null")?;
@@ -262,16 +305,28 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
         }
     }
 
+    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        match self.peek() {
+            Some(b'n') => self.word("null").and_then(|()| visitor.visit_unit()),
+            _ => Err(self.unexpected()),
+        }
+    }
+
+    fn deserialize_unit_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, ReadError> {
+        self.deserialize_unit(visitor)
+    }
+
+    #[inline]
     fn deserialize_newtype_struct<V: Visitor<'de>>(
         self,
         _: &'static str,
         visitor: V,
     ) -> Result<V::Value, ReadError> {
         visitor.visit_newtype_struct(self)
-    }
-
-    fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
-        self.deserialize_any(visitor)
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -287,13 +342,12 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
             }),
             Some(b'{') => {
                 self.enter()?;
-                let value = visitor.visit_enum(Variant {
+                let mut value = visitor.visit_enum(Variant {
                     reader: &mut *self,
                     content: true,
-                })?;
-                self.depth -= 1;
-                self.expect(b'}', "an object does not end")?;
-                Ok(value)
+                });
+                self.leave(&mut value, b'}', "an object does not end");
+                value
             }
             _ => Err(self.wrong("a variant is missing")),
         }
@@ -304,72 +358,64 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
         visitor.visit_unit()
     }
 
-    fn deserialize_unit_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, ReadError> {
-        self.deserialize_any(visitor)
-    }
-
-    fn deserialize_tuple<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, ReadError> {
-        self.deserialize_any(visitor)
-    }
-
-    fn deserialize_tuple_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        _: usize,
-        visitor: V,
-    ) -> Result<V::Value, ReadError> {
-        self.deserialize_any(visitor)
-    }
-
+    #[inline]
     fn deserialize_struct<V: Visitor<'de>>(
         self,
         _: &'static str,
         _: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, ReadError> {
-        self.deserialize_any(visitor)
+        match self.peek() {
+            Some(b'{') => self.map(visitor),
+            _ => self.deserialize_seq(visitor),
+        }
     }
 
-    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
-        self.deserialize_str(visitor)
+    fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        match self.peek() {
+            Some(b'"') => self.string(visitor),
+            _ => self.deserialize_seq(visitor),
+        }
     }
 
-    fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
-        self.deserialize_str(visitor)
+    fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        self.deserialize_bytes(visitor)
     }
 
-    forward! {
-        deserialize_bool deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_i128
-        deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64 deserialize_u128 deserialize_f32
-        deserialize_f64 deserialize_char deserialize_byte_buf deserialize_unit deserialize_seq deserialize_map
+    typed! { b'"' => string: deserialize_char() deserialize_str() deserialize_string() deserialize_identifier() }
+    typed! { b't' | b'f' => bool: deserialize_bool() }
+    typed! {
+        b'-' | b'0'..=b'9' => number:
+            deserialize_i8() deserialize_i16() deserialize_i32() deserialize_i64() deserialize_i128()
+            deserialize_u8() deserialize_u16() deserialize_u32() deserialize_u64() deserialize_u128()
+            deserialize_f32() deserialize_f64()
     }
+    typed! {
+        b'[' => seq: deserialize_seq() deserialize_tuple(usize) deserialize_tuple_struct(&'static str, usize)
+    }
+    typed! { b'{' => map: deserialize_map() }
 }
 
-struct Members<'r, 'de> {
-    reader: &'r mut Reader<'de>,
+struct Members<'r, 'i, 'de> {
+    reader: &'r mut Reader<'i, 'de>,
     first: bool,
 }
 
-impl<'de> MapAccess<'de> for Members<'_, 'de> {
+impl<'de> MapAccess<'de> for Members<'_, '_, 'de> {
     type Error = ReadError;
 
     fn next_key_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, ReadError> {
-        match self.reader.peek() {
-            Some(b'}') => return Ok(None),
-            Some(b',') if !self.first => {
-                self.reader.at += 1;
-                if self.reader.peek() != Some(b'"') {
-                    return Err(self.reader.wrong("a member's name is missing"));
-                }
-            }
-            Some(b'"') if self.first => {}
-            _ => return Err(self.reader.wrong("a member's name is missing")),
+        let mut next = self.reader.peek();
+        if next == Some(b'}') {
+            return Ok(None);
         }
-        self.first = false;
+        if !std::mem::take(&mut self.first) {
+            self.reader.expect(b',', "an object does not end")?;
+            next = self.reader.peek();
+        }
+        if next != Some(b'"') {
+            return Err(self.reader.wrong("a member's name is missing"));
+        }
         seed.deserialize(Name(self.reader)).map(Some)
     }
 
@@ -380,24 +426,24 @@ impl<'de> MapAccess<'de> for Members<'_, 'de> {
 }
 
 /// A member's name: always a string, though the map may want a number.
-struct Name<'r, 'de>(&'r mut Reader<'de>);
+struct Name<'r, 'i, 'de>(&'r mut Reader<'i, 'de>);
 
 macro_rules! named_number {
     ($($method:ident)*) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
-            let text = self.0.string(|text| Ok(std::borrow::Cow::Borrowed(text)), |text| Ok(text.into()))?;
+            let text = self.0.plain().ok_or_else(|| self.0.wrong("a member's name is no number"))?;
             let number: serde_json::Number =
-                serde_json::from_str(&text).map_err(|_| self.0.wrong("a member's name is no number"))?;
+                serde_json::from_str(text).map_err(|_| self.0.wrong("a member's name is no number"))?;
             number.$method(visitor).map_err(|_| self.0.wrong("a member's name is no such number"))
         }
     )*};
 }
 
-impl<'de> Deserializer<'de> for Name<'_, 'de> {
+impl<'de> Deserializer<'de> for Name<'_, '_, 'de> {
     type Error = ReadError;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
-        self.0.deserialize_str(visitor)
+        self.0.string(visitor)
     }
 
     named_number! {
@@ -432,13 +478,13 @@ impl<'de> Deserializer<'de> for Name<'_, 'de> {
     }
 }
 
-struct Elements<'r, 'de> {
-    reader: &'r mut Reader<'de>,
+struct Elements<'r, 'i, 'de> {
+    reader: &'r mut Reader<'i, 'de>,
     first: bool,
     left: Option<usize>,
 }
 
-impl<'de> SeqAccess<'de> for Elements<'_, 'de> {
+impl<'de> SeqAccess<'de> for Elements<'_, '_, 'de> {
     type Error = ReadError;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, ReadError> {
@@ -463,13 +509,13 @@ impl<'de> SeqAccess<'de> for Elements<'_, 'de> {
     }
 }
 
-struct Variant<'r, 'de> {
-    reader: &'r mut Reader<'de>,
+struct Variant<'r, 'i, 'de> {
+    reader: &'r mut Reader<'i, 'de>,
     /// Whether something follows the variant's name.
     content: bool,
 }
 
-impl<'de> EnumAccess<'de> for Variant<'_, 'de> {
+impl<'de> EnumAccess<'de> for Variant<'_, '_, 'de> {
     type Error = ReadError;
     type Variant = Self;
 
@@ -485,7 +531,7 @@ impl<'de> EnumAccess<'de> for Variant<'_, 'de> {
     }
 }
 
-impl<'de> VariantAccess<'de> for Variant<'_, 'de> {
+impl<'de> VariantAccess<'de> for Variant<'_, '_, 'de> {
     type Error = ReadError;
 
     fn unit_variant(self) -> Result<(), ReadError> {
@@ -527,7 +573,7 @@ impl de::Error for ReadError {
                 let name = text.strip_prefix(prefix)?.split('`').next()?;
                 Some(format!("{prefix}{name}`").into_boxed_str())
             });
-        Self(known.unwrap_or_else(|| "a member has the wrong type or value".into()))
+        Self(known.unwrap_or_else(|| WRONG_TYPE.into()))
     }
 }
 
@@ -539,32 +585,8 @@ impl fmt::Display for ReadError {
 
 impl std::error::Error for ReadError {}
 
+const WRONG_TYPE: &str = "a member has the wrong type or value";
 /// Elements are counted no deeper than this: a part of the text is looked at once for every array around it.
 const COUNT_DEPTH: u32 = 16;
 /// As deep as `serde_json` goes.
 const DEPTH_MAX: u32 = 127;
-
-/// How many elements the array has whose inside `bytes` begins with; `None` if it does not end soon.
-fn count_elements(bytes: &[u8]) -> Option<usize> {
-    let bytes = &bytes[..bytes.len().min(COUNT_MAX)];
-    let mut elements = usize::from(trim_start(bytes).first() != Some(&b']'));
-    let (mut at, mut depth) = (0, 0_u32);
-    while let Some(&byte) = bytes.get(at) {
-        at += 1;
-        match byte {
-            b'"' => match string_end(&bytes[at..]) {
-                StringEnd::Quote(end) => at += end + 1,
-                _ => return None,
-            },
-            b'{' | b'[' => depth += 1,
-            b'}' | b']' if depth == 0 => return Some(elements),
-            b'}' | b']' => depth -= 1,
-            b',' if depth == 0 => elements += 1,
-            _ => {}
-        }
-    }
-    None
-}
-
-/// How far ahead elements are counted: more than any array of a Kubernetes object takes, few enough for bad intent.
-const COUNT_MAX: usize = 64 * 1024;

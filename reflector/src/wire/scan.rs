@@ -1,15 +1,22 @@
 //! Finding where JSON values end, without reading them.
 
+use std::ops::ControlFlow;
+
+use fearless_simd::{Level, Simd, dispatch};
 use memchr::memchr2;
+
+use super::{
+    blocks::{self, Block, SIZE, Strings},
+    index::Index,
+};
 
 /// Finds the end of one JSON value that may arrive in parts.
 ///
 /// It counts brackets outside of strings; whether the value is well-formed is for the decoder to say.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Skipper {
-    depth: u32,
-    deepest: u32,
     place: Place,
+    nesting: Nesting,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,10 +24,11 @@ enum Place {
     /// Before the first byte of the value.
     #[default]
     Before,
-    /// Between tokens inside a container.
-    Between,
+    /// In a container that is the whole value, or before it.
+    Container,
+    /// In a string that is the whole value.
     String,
-    /// Behind a backslash in a string.
+    /// Behind a backslash in it.
     Escape,
     /// In a number or a word that is the whole value.
     Scalar,
@@ -33,13 +41,7 @@ impl Skipper {
         loop {
             match self.place {
                 Place::String => match string_end(&bytes[at..]) {
-                    StringEnd::Quote(end) => {
-                        at += end + 1;
-                        if self.depth == 0 {
-                            return Some(at);
-                        }
-                        self.place = Place::Between;
-                    }
+                    StringEnd::Quote(end) => return Some(at + end + 1),
                     StringEnd::Escape => {
                         self.place = Place::Escape;
                         return None;
@@ -60,11 +62,7 @@ impl Skipper {
                         at += 1;
                         self.place = Place::String;
                     }
-                    b'{' | b'[' => {
-                        at += 1;
-                        (self.depth, self.deepest) = (1, 1);
-                        self.place = Place::Between;
-                    }
+                    b'{' | b'[' => self.place = Place::Container,
                     b'}' | b']' => return Some(at + 1),
                     b' ' | b'\n' | b'\r' | b'\t' => at += 1,
                     _ => {
@@ -72,54 +70,112 @@ impl Skipper {
                         self.place = Place::Scalar;
                     }
                 },
-                Place::Between => {
-                    at = self.between(bytes, at)?;
-                    if self.depth == 0 {
-                        return Some(at);
-                    }
+                Place::Container => {
+                    let rest = &bytes[at..];
+                    let found = dispatch!(Level::new(), simd => self.container(simd, rest));
+                    return found.map(|end| at + end);
                 }
             }
         }
     }
 
-    /// Goes on inside a container until it ends or a string does not.
-    fn between(&mut self, bytes: &[u8], mut at: usize) -> Option<usize> {
-        let mut depth = self.depth;
-        while let Some(&byte) = bytes.get(at) {
-            at += 1;
-            match byte {
-                b'"' => match string_end(&bytes[at..]) {
-                    StringEnd::Quote(end) => at += end + 1,
-                    end => {
-                        self.depth = depth;
-                        self.place = match end {
-                            StringEnd::Escape => Place::Escape,
-                            _ => Place::String,
-                        };
-                        return None;
-                    }
-                },
-                b'{' | b'[' => {
-                    depth += 1;
-                    self.deepest = self.deepest.max(depth);
+    #[inline(always)]
+    fn container<S: Simd>(&mut self, simd: S, bytes: &[u8]) -> Option<usize> {
+        let mut nesting = self.nesting;
+        let found = blocks::each(
+            simd,
+            bytes,
+            #[inline(always)]
+            |block, at, len| match nesting.read(&block, len).1 {
+                Some(end) => ControlFlow::Break(at + end),
+                None => ControlFlow::Continue(()),
+            },
+        );
+        self.nesting = nesting;
+        found
+    }
+
+    /// As [`feed`](Self::feed), of a container: `bytes` is all there is of it so far, its first bracket first. What has
+    /// been seen goes to `index`, which is empty in the beginning.
+    pub(crate) fn feed_whole(&mut self, bytes: &[u8], index: &mut Index) -> Option<usize> {
+        self.place = Place::Container;
+        dispatch!(Level::new(), simd => self.index(simd, bytes, index))
+    }
+
+    #[inline(always)]
+    fn index<S: Simd>(&mut self, simd: S, bytes: &[u8], index: &mut Index) -> Option<usize> {
+        let seen = index.bytes();
+        let mut nesting = self.nesting;
+        let found = blocks::each(
+            simd,
+            &bytes[seen..],
+            #[inline(always)]
+            |block, at, len| {
+                let mut read = nesting;
+                let (outside, end) = read.read(&block, len);
+                if len < SIZE && end.is_none() {
+                    // Once more has come the block is looked at again.
+                    return ControlFlow::Continue(());
                 }
-                b'}' | b']' => {
-                    depth -= 1;
-                    if depth == 0 {
-                        self.depth = 0;
-                        return Some(at);
-                    }
+                nesting = read;
+                index.push(&block, outside);
+                match end {
+                    Some(end) => ControlFlow::Break(seen + at + end),
+                    None => ControlFlow::Continue(()),
                 }
-                _ => {}
-            }
-        }
-        self.depth = depth;
-        None
+            },
+        );
+        self.nesting = nesting;
+        found
+    }
+
+    /// From here on the value is not kept: goes on behind what an index has seen of `bytes`.
+    pub(crate) fn forget(&mut self, bytes: &[u8], index: &mut Index) {
+        let seen = index.bytes().min(bytes.len());
+        let found = self.feed(&bytes[seen..]);
+        debug_assert!(found.is_none(), "the end would have been found");
+        index.clear();
     }
 
     /// How deep the value nests.
     pub(crate) fn deepest(&self) -> u32 {
-        self.deepest
+        self.nesting.deepest
+    }
+}
+
+/// How deep a container nests where it is read, from block to block.
+#[derive(Clone, Copy, Debug, Default)]
+struct Nesting {
+    strings: Strings,
+    depth: u32,
+    deepest: u32,
+}
+
+impl Nesting {
+    /// Reads on: the bytes of the block that are in no string, and how many are left to the end of the container, if it
+    /// is there.
+    #[inline(always)]
+    fn read(&mut self, block: &Block, len: usize) -> (u64, Option<usize>) {
+        let outside = !self.strings.find(block, len);
+        let (opening, closing) = (block.opening & outside, block.closing & outside);
+        // Only where the end may be, or the deepest place, do single brackets matter.
+        let (opened, closed) = (opening.count_ones(), closing.count_ones());
+        if closed < self.depth && self.depth + opened <= self.deepest {
+            self.depth = self.depth + opened - closed;
+            return (outside, None);
+        }
+        for bit in blocks::bits(opening | closing) {
+            if opening & bit != 0 {
+                self.depth += 1;
+                self.deepest = self.deepest.max(self.depth);
+                continue;
+            }
+            self.depth = self.depth.saturating_sub(1);
+            if self.depth == 0 {
+                return (outside, Some(bit.trailing_zeros() as usize + 1));
+            }
+        }
+        (outside, None)
     }
 }
 
@@ -134,7 +190,7 @@ pub(crate) enum StringEnd {
 /// Looks for the quote that ends a string whose inside `bytes` begins with.
 pub(crate) fn string_end(bytes: &[u8]) -> StringEnd {
     let mut at = 0;
-    while let Some(found) = find_stop::<false>(&bytes[at..]) {
+    while let Some(found) = find_stop(&bytes[at..]) {
         if bytes[at + found] == b'"' {
             return StringEnd::Quote(at + found);
         }
@@ -146,30 +202,26 @@ pub(crate) fn string_end(bytes: &[u8]) -> StringEnd {
     StringEnd::More
 }
 
-/// The first quote or backslash, or control character if `CONTROL`, eight bytes at a time.
-///
-/// Most strings are shorter than it takes to get a vectorised search going; long ones are left to it.
+/// The first quote or backslash, eight bytes at a time: most strings are shorter than it takes to get a vectorised search
+/// going. Long ones are left to it.
 #[inline]
-pub(crate) fn find_stop<const CONTROL: bool>(bytes: &[u8]) -> Option<usize> {
+fn find_stop(bytes: &[u8]) -> Option<usize> {
     const ONES: u64 = u64::MAX / 255;
     // The lowest high bit left standing marks the first byte that is zero.
     let zero = |word: u64| word.wrapping_sub(ONES) & !word & (ONES << 7);
     let mut at = 0;
     while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
-        if !CONTROL && at >= LONG {
+        if at >= LONG {
             return memchr2(b'"', b'\\', &bytes[at..]).map(|found| at + found);
         }
         let word = u64::from_le_bytes(*word);
-        let mut hit = zero(word ^ (ONES * u64::from(b'"'))) | zero(word ^ (ONES * u64::from(b'\\')));
-        if CONTROL {
-            hit |= word.wrapping_sub(ONES * 0x20) & !word & (ONES << 7);
-        }
+        let hit = zero(word ^ (ONES * u64::from(b'"'))) | zero(word ^ (ONES * u64::from(b'\\')));
         if hit != 0 {
             return Some(at + hit.trailing_zeros() as usize / 8);
         }
         at += 8;
     }
-    let stops = |byte: &u8| matches!(byte, b'"' | b'\\') || (CONTROL && *byte < b' ');
+    let stops = |byte: &u8| matches!(byte, b'"' | b'\\');
     bytes[at..].iter().position(stops).map(|found| at + found)
 }
 

@@ -4,7 +4,10 @@ use std::borrow::Cow;
 
 use bytes::{Buf, BytesMut};
 
-use super::scan::{Members, Skipper, read_string};
+use super::{
+    index::Index,
+    scan::{Members, Skipper, read_string},
+};
 
 /// Cuts the items out of a list that arrives in pieces, and reads the list's own head.
 #[derive(Debug)]
@@ -15,6 +18,8 @@ pub(crate) struct Splitter {
     /// Bytes of the buffer that have been handed out.
     taken: usize,
     skipper: Skipper,
+    /// Of the item, as far as it has been scanned.
+    index: Index,
     place: Place,
     item_max: usize,
     /// The beginning of an item that is longer than its cap.
@@ -59,11 +64,21 @@ enum Member {
     Other,
 }
 
+/// An item and what has been found out on the way to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Scanned<'a> {
+    pub(crate) json: &'a [u8],
+    /// How deep it nests.
+    pub(crate) deepest: u32,
+    /// Its index, if it is an object.
+    pub(crate) index: Option<&'a Index>,
+}
+
 /// What comes next out of a [`Splitter`].
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Part<'a> {
-    /// A complete item, and how deep it nests.
-    Item(&'a [u8], u32),
+    /// A complete item.
+    Item(Scanned<'a>),
     /// The beginning of an item that is longer than its cap; the rest was dropped.
     Oversize(Cow<'a, [u8]>),
     /// It takes more bytes.
@@ -82,6 +97,7 @@ impl Splitter {
             scanned: 0,
             taken: 0,
             skipper: Skipper::default(),
+            index: Index::default(),
             place: Place::Start,
             item_max,
             head: None,
@@ -169,6 +185,7 @@ impl Splitter {
             }
             (Place::Between, _) => {
                 self.skipper = Skipper::default();
+                self.index.clear();
                 self.scanned = 0;
                 self.place = Place::Item;
             }
@@ -224,13 +241,22 @@ impl Splitter {
     }
 
     fn item(&mut self) -> Part<'_> {
-        let Some(end) = self.scan() else {
+        let is_container = matches!(self.buffer.first(), Some(b'{' | b'['));
+        let found = if is_container && self.head.is_none() {
+            self.skipper.feed_whole(&self.buffer, &mut self.index)
+        } else {
+            self.scan()
+        };
+        let Some(end) = found else {
             if let Some(head) = &self.head {
                 debug_assert!(!head.is_empty(), "the head was kept when the cap was passed");
                 self.buffer.clear();
                 self.scanned = 0;
             } else if self.buffer.len() > self.item_max {
                 self.head = Some(self.buffer[..self.buffer.len().min(OVERSIZE_HEAD)].to_vec());
+                if is_container {
+                    self.skipper.forget(&self.buffer, &mut self.index);
+                }
                 self.buffer.clear();
                 self.scanned = 0;
             }
@@ -248,7 +274,11 @@ impl Splitter {
             None if end > self.item_max => {
                 Part::Oversize(Cow::Borrowed(&self.buffer[..end.min(OVERSIZE_HEAD)]))
             }
-            None => Part::Item(&self.buffer[..end], deepest),
+            None => Part::Item(Scanned {
+                json: &self.buffer[..end],
+                deepest,
+                index: is_container.then_some(&self.index),
+            }),
         }
     }
 

@@ -1,0 +1,179 @@
+//! [`Index`]: where the strings end and the brackets are in a text, found before it is read.
+
+use std::ops::ControlFlow;
+
+use fearless_simd::{Level, Simd, dispatch};
+
+use super::blocks::{self, Block, SIZE, Strings};
+
+/// What can be known of a whole JSON text at little cost: with it the end of a string is found with one look, a
+/// container that nobody wants is stepped over in strides, and the elements of an array are counted before they are read.
+///
+/// # Memory
+/// Half of the text's size.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Index(Vec<Marks>);
+
+/// 64 bytes of the text, one bit a byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Marks {
+    /// Quotes, backslashes and control characters, wherever they are.
+    stops: u64,
+    /// Brackets and commas outside of strings.
+    opening: u64,
+    closing: u64,
+    commas: u64,
+}
+
+impl Index {
+    /// Goes on with a block, of which these bytes are in no string.
+    #[inline(always)]
+    pub(crate) fn push(&mut self, block: &Block, outside: u64) {
+        self.0.push(Marks {
+            stops: block.stops,
+            opening: block.opening & outside,
+            closing: block.closing & outside,
+            commas: block.commas & outside,
+        });
+    }
+
+    /// How many bytes it has seen, in whole blocks.
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.len() * SIZE
+    }
+
+    /// Begins anew, with the memory of one typical object.
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+        self.0.shrink_to(KEPT / SIZE);
+    }
+}
+
+/// What a reader asks.
+#[cfg(any(test, fuzzing, not(feature = "simd-json")))]
+impl Index {
+    /// Looks through a text.
+    pub(crate) fn new(text: &[u8]) -> Self {
+        Self::with(Level::new(), text)
+    }
+
+    /// As [`new`](Self::new), with these vectors.
+    pub(crate) fn with(level: Level, text: &[u8]) -> Self {
+        let mut index = Self(Vec::with_capacity(text.len().div_ceil(SIZE)));
+        dispatch!(level, simd => index.fill(simd, text));
+        index
+    }
+
+    #[inline(always)]
+    fn fill<S: Simd>(&mut self, simd: S, text: &[u8]) {
+        let mut strings = Strings::default();
+        blocks::each(
+            simd,
+            text,
+            #[inline(always)]
+            |block, _, len| {
+                self.push(&block, !strings.find(&block, len));
+                ControlFlow::<()>::Continue(())
+            },
+        );
+    }
+
+    /// Whether both say the same of the first `len` bytes.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn agrees(&self, other: &Self, len: usize) -> bool {
+        let of = |marks: &Marks, nth: usize| {
+            let left = len - nth * SIZE;
+            let kept = if left < SIZE { (1 << left) - 1 } else { u64::MAX };
+            [marks.stops, marks.opening, marks.closing, marks.commas].map(|bits| bits & kept)
+        };
+        let mut pairs = self.0.iter().zip(&other.0).enumerate();
+        self.0.len() == other.0.len() && pairs.all(|(nth, (one, two))| of(one, nth) == of(two, nth))
+    }
+
+    /// The first quote, backslash or control character at or behind `at`.
+    #[inline(always)]
+    pub(crate) fn stop(&self, at: usize) -> Option<usize> {
+        let mut nth = at / SIZE;
+        let mut stops = self.0.get(nth)?.stops & from(at);
+        while stops == 0 {
+            nth += 1;
+            stops = self.0.get(nth)?.stops;
+        }
+        Some(nth * SIZE + stops.trailing_zeros() as usize)
+    }
+
+    /// Where the container ends whose first bracket is at `at`: the place of the bracket that closes it, whichever
+    /// that is.
+    pub(crate) fn end(&self, at: usize) -> Option<usize> {
+        let mut depth = 0;
+        let mut counted = from(at);
+        for (nth, marks) in self.0.iter().enumerate().skip(at / SIZE) {
+            let (opening, closing) = (marks.opening & counted, marks.closing & counted);
+            counted = u64::MAX;
+            let closed = closing.count_ones();
+            if closed < depth {
+                depth = depth + opening.count_ones() - closed;
+                continue;
+            }
+            for bit in blocks::bits(opening | closing) {
+                if opening & bit != 0 {
+                    depth += 1;
+                    continue;
+                }
+                depth = depth.checked_sub(1)?;
+                if depth == 0 {
+                    return Some(nth * SIZE + bit.trailing_zeros() as usize);
+                }
+            }
+        }
+        None
+    }
+
+    /// How many commas are between the elements of the array whose first bracket is at `at`; `None` if it does not end
+    /// soon.
+    pub(crate) fn commas(&self, at: usize) -> Option<usize> {
+        let (mut commas, mut depth) = (0, 0);
+        let mut counted = from(at);
+        for marks in self.0.iter().skip(at / SIZE).take(COUNT_MAX / SIZE) {
+            let (opening, closing) = (marks.opening & counted, marks.closing & counted);
+            let between = marks.commas & counted;
+            counted = u64::MAX;
+            let closed = closing.count_ones();
+            // Nothing here is the array's own.
+            if closed + 1 < depth {
+                depth = depth + opening.count_ones() - closed;
+                continue;
+            }
+            let mut behind = u64::MAX;
+            for bit in blocks::bits(opening | closing) {
+                let before = bit - 1;
+                if depth == 1 {
+                    commas += (between & behind & before).count_ones() as usize;
+                }
+                behind = !before;
+                if opening & bit != 0 {
+                    depth += 1;
+                    continue;
+                }
+                depth = depth.checked_sub(1)?;
+                if depth == 0 {
+                    return Some(commas);
+                }
+            }
+            if depth == 1 {
+                commas += (between & behind).count_ones() as usize;
+            }
+        }
+        None
+    }
+}
+
+/// The bits of a block that stand for the bytes from `at` on.
+fn from(at: usize) -> u64 {
+    u64::MAX << (at % SIZE)
+}
+
+/// Memory for an object of this size is kept for the next.
+const KEPT: usize = 256 * 1024;
+/// How far ahead elements are counted: more than any array of a Kubernetes object takes, few enough for bad intent.
+const COUNT_MAX: usize = 64 * 1024;
