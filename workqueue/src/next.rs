@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use crate::in_flight::InFlight;
+use crate::queue::Taken;
 use crate::timer::Timer;
 use crate::work_queue::WorkQueue;
 
@@ -72,14 +73,36 @@ impl<T: Clone + Eq + Hash> Future for NextBatch<'_, T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let max = self.max;
         let Waiting { queue, id, timer } = &mut self.waiting;
-        let taken = std::task::ready!(queue.shared.poll_take(id, timer, cx, |state, now| {
-            let first = state.take(now)?;
-            let rest = std::iter::from_fn(|| state.take(now)).take(max - 1);
-            Some(std::iter::once(first).chain(rest).collect::<Vec<_>>())
+        // Kept outside the lock, which a lease that is dropped takes.
+        let mut batch = Batch {
+            queue,
+            taken: Vec::new(),
+        };
+        std::task::ready!(queue.shared.poll_take(id, timer, cx, |state, now| {
+            batch.taken.push(state.take(now)?);
+            while batch.taken.len() < max
+                && let Some(next) = state.take(now)
+            {
+                batch.taken.push(next);
+            }
+            Some(())
         }));
-        // Not under the lock: a lease that is dropped takes it.
-        let taken = taken.unwrap_or_default().into_iter();
+        let taken = std::mem::take(&mut batch.taken).into_iter();
         Poll::Ready(taken.map(|taken| queue.lease(taken)).collect())
+    }
+}
+
+/// Keys that were taken. Should the key of the next panic when it is cloned, those before it are not lost.
+struct Batch<'a, T: Clone + Eq + Hash> {
+    queue: &'a WorkQueue<T>,
+    taken: Vec<Taken<T>>,
+}
+
+impl<T: Clone + Eq + Hash> Drop for Batch<'_, T> {
+    fn drop(&mut self) {
+        for taken in self.taken.drain(..) {
+            drop(self.queue.lease(taken));
+        }
     }
 }
 

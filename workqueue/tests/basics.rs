@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use informer_workqueue::{Added, WorkQueue};
+use futures::FutureExt as _;
+use informer_workqueue::{Added, InFlight, WorkQueue};
 
 #[tokio::test(start_paused = true)]
 async fn a_key_added_often_while_it_waits_runs_once() {
@@ -102,4 +103,37 @@ async fn running_work_is_told_to_stop_only_at_the_deadline() {
     });
     assert_eq!(stopped, Duration::from_secs(20));
     assert_eq!(report.abandoned, ["slow"]);
+}
+
+thread_local! {
+    static BREAKS: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// A key of which the second cannot be cloned at times.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Brittle(u8);
+
+impl Clone for Brittle {
+    fn clone(&self) -> Self {
+        assert!(!(BREAKS.get() && self.0 == 2), "it breaks");
+        Self(self.0)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn w8_keys_of_a_batch_that_panics_halfway_are_not_lost() {
+    let queue = WorkQueue::new();
+    queue.add_many([Brittle(1), Brittle(2)]);
+    BREAKS.set(true);
+    let batch = std::panic::AssertUnwindSafe(|| queue.next_batch(2).now_or_never());
+    assert!(std::panic::catch_unwind(batch).is_err());
+    BREAKS.set(false);
+    let stats = queue.stats();
+    assert_eq!((stats.running, stats.delayed, queue.len()), (0, 1, 1));
+    let batch = queue.next_batch(2).await;
+    assert_eq!(*batch[0], Brittle(2));
+    batch.into_iter().for_each(InFlight::done);
+    let again = queue.next().await.expect("the queue is open");
+    assert_eq!((&*again, again.attempt()), (&Brittle(1), 2));
+    again.done();
 }
