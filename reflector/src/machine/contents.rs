@@ -223,7 +223,6 @@ impl<K: Object> Machine<K> {
             return;
         };
         run.pages += 1;
-        self.plan.pages = run.pages as usize;
         if !usable {
             self.stats.bad_versions += 1;
             let error = Error::new(
@@ -242,6 +241,7 @@ impl<K: Object> Machine<K> {
         }
         let token = end.continue_token.filter(|token| !token.is_empty());
         let Some(token) = token else {
+            self.plan.pages = run.pages as usize;
             let version = first.clone();
             return self.contents_complete(now, version, false);
         };
@@ -277,6 +277,7 @@ impl<K: Object> Machine<K> {
         run.request.at = ReadAt::Latest;
         run.flight = Flight::default();
         let request = run.request.clone();
+        self.plan.pages = self.plan.pages.max(run.pages as usize + 1);
         self.backoff.followed(now);
         self.stats.pages += 1;
         self.effects.push_back(Effect::Send(Request::List(request)));
@@ -760,6 +761,7 @@ fn leaves_pages(kind: ErrorKind) -> bool {
             | ErrorKind::Tls
             | ErrorKind::Timeout
             | ErrorKind::Server
+            | ErrorKind::TooLarge
             | ErrorKind::Throttled
             | ErrorKind::Unauthorized
             | ErrorKind::Protocol

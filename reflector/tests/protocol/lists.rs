@@ -97,6 +97,11 @@ async fn a_page_that_breaks_is_asked_for_again_and_no_other() {
         Answer::ok([text(half)]),
         Answer::failure(503, "ServiceUnavailable", "not now"),
         Answer::failure(429, "TooManyRequests", "not now"),
+        Answer::failure(
+            504,
+            "Timeout",
+            "Timeout: Too large resource version: 10, current: 9",
+        ),
         Answer::Never,
         Answer::ok([text("<html>")]).header("content-type", "text/html"),
     ];
