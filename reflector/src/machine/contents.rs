@@ -4,7 +4,7 @@ use informer_store::{Cause, Delta, Entry, Object, ObjectKey, Replacement, Resour
 use tokio::time::Instant;
 
 use super::{
-    Effect, Flight, Index, Machine, Next, Phase, Request, WatchRun,
+    Effect, Flight, Index, Machine, Next, PAGES_RESERVED, Phase, Request, WatchRun,
     index::{KeyMap, Slot},
 };
 use crate::{
@@ -129,7 +129,7 @@ impl<K: Object> Machine<K> {
         }
     }
 
-    /// Asks once more for the page that failed.
+    /// Asks for the page whose turn it is, or once more for one that failed.
     pub(super) fn send_page(&mut self, mut run: Box<ContentsRun<K>>) {
         run.flight = Flight::default();
         self.stats.pages += 1;
@@ -275,12 +275,18 @@ impl<K: Object> Machine<K> {
         // A page token carries its own version, and a server refuses any other beside it.
         run.request.continue_token = Some(token);
         run.request.at = ReadAt::Latest;
-        run.flight = Flight::default();
-        let request = run.request.clone();
-        self.plan.pages = self.plan.pages.max(run.pages as usize + 1);
+        let pages = run.pages as usize;
+        self.plan.pages = self.plan.pages.max(pages + 1);
+        let Phase::Contents(run) = std::mem::replace(&mut self.phase, Phase::Idle) else {
+            return;
+        };
+        let at = self.backoff.within_budget(now);
+        if at > now && self.backoff.failures() > 0 && pages <= PAGES_RESERVED {
+            // A short list keeps to the budget; a long one that succeeds is no failing server.
+            return self.wait(now, at, Next::Page(run));
+        }
         self.backoff.followed(now);
-        self.stats.pages += 1;
-        self.effects.push_back(Effect::Send(Request::List(request)));
+        self.send_page(run);
     }
 
     /// Everything has been read: checks that it is no step back, and delivers it.
