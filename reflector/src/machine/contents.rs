@@ -280,7 +280,8 @@ impl<K: Object> Machine<K> {
         let Phase::Contents(run) = std::mem::replace(&mut self.phase, Phase::Idle) else {
             return;
         };
-        let at = self.backoff.within_budget(now);
+        // This page, and the watch if it is the last.
+        let at = self.backoff.with_room_for(2, now);
         if at > now && self.backoff.failures() > 0 && pages <= PAGES_RESERVED {
             // A short list keeps to the budget; a long one that succeeds is no failing server.
             return self.wait(now, at, Next::Page(run));
