@@ -507,7 +507,11 @@ fn relist_report() {
         "over 1 ms",
         "reads",
     ]);
-    for (what, changed) in [("nothing", None), ("unchanged", Some(false)), ("all changed", Some(true))] {
+    for (what, changed) in [
+        ("nothing", None),
+        ("unchanged", Some(false)),
+        ("all changed", Some(true)),
+    ] {
         let cache = Cache::new();
         cache.apply(replacement(&objects, 1));
         let next: Vec<_> = match changed {

@@ -77,7 +77,11 @@ fn main() {
     let ((), usage) = heap_of(ALLOCATOR, || {
         cache.apply(replaced(recognised(&cache), Vec::new(), 2));
     });
-    row("recognised by the reflector, its list included", settled, usage.peak);
+    row(
+        "recognised by the reflector, its list included",
+        settled,
+        usage.peak,
+    );
     assert_eq!(cache.stats().unchanged, OBJECTS as u64);
 
     let batch = replaced(recognised(&cache), Vec::new(), 3);

@@ -9,8 +9,8 @@ use std::{
 use smallvec::SmallVec;
 
 use crate::{
-    Cause, Change, Delta, Entry, KeyError, Object, ObjectKey, Replacement, ResourceVersion,
-    ResyncPart, Tombstone,
+    Cause, Change, Delta, Entry, KeyError, Object, ObjectKey, Replacement, ResourceVersion, ResyncPart,
+    Tombstone,
     index::Postings,
     log::Logged,
     state::{Held, Prepared, Stamp, State},

@@ -172,8 +172,7 @@ impl<K: Object> Inner<K> {
         let mut effects = Effects::new(tally);
         let mut writing = self.state.begin();
         let prepared = self.prepare(deltas.as_ref());
-        let outcome = writing
-            .write_short(|state| self.step(state, deltas, version, prepared, &mut effects));
+        let outcome = writing.write_short(|state| self.step(state, deltas, version, prepared, &mut effects));
         self.counters.add(&effects.tally);
         if effects.wanted {
             self.append(&mut effects, &outcome);
@@ -189,8 +188,8 @@ impl<K: Object> Inner<K> {
         let mut writing = self.state.begin();
         let before = self.state.pin_in_order();
         let prepared = PreparedAll::new();
-        let mut outcome = writing
-            .write_long(|state| self.step(state, deltas, version, prepared, &mut effects));
+        let mut outcome =
+            writing.write_long(|state| self.step(state, deltas, version, prepared, &mut effects));
         // Somebody may have begun to wait while the step was under way.
         outcome.news = self.state.read_in_order(|state| self.news(state));
         self.counters.add(&effects.tally);

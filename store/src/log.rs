@@ -186,12 +186,7 @@ impl<K> Log<K> {
     }
 
     /// Takes what is next for `reader` into `blocks`, which is empty, or leaves `waker` to be told of it.
-    pub(crate) fn take(
-        &self,
-        reader: usize,
-        waker: &Waker,
-        blocks: &mut VecDeque<BlockRef<K>>,
-    ) -> Found<K> {
+    pub(crate) fn take(&self, reader: usize, waker: &Waker, blocks: &mut VecDeque<BlockRef<K>>) -> Found<K> {
         let mut gone = Vec::new();
         let mut inner = self.lock();
         let found = inner.take(reader, waker, blocks, &mut gone);

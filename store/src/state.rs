@@ -83,7 +83,12 @@ impl Stamp {
     }
 
     fn uid_hash(uid: &str) -> u64 {
-        KeyRef { namespace: None, name: uid }.hash().max(1)
+        KeyRef {
+            namespace: None,
+            name: uid,
+        }
+        .hash()
+        .max(1)
     }
 
     /// Whether both have a uid, and not the same.

@@ -228,10 +228,7 @@ impl<K: Object> Subscription<K> {
             Source::Blocks { blocks, .. } => std::mem::take(blocks),
             Source::CatchUp { .. } => Backlog::new(),
         };
-        let found = self
-            .inner
-            .log
-            .take(self.reader, context.waker(), &mut blocks);
+        let found = self.inner.log.take(self.reader, context.waker(), &mut blocks);
         let at_position = |blocks, position| Source::Blocks {
             blocks,
             at: 0,

@@ -290,7 +290,8 @@ fn single_updates_beside_everything_else_are_neither_lost_nor_doubled() {
     };
     cache.apply(all());
     let done = Arc::new(AtomicBool::new(false));
-    let beside = |mut work: Box<dyn FnMut(&Cache<Thing>) + Send>| {
+    type Work = dyn Fn(&Cache<Thing>) + Send;
+    let beside = |work: Box<Work>| {
         let (cache, done) = (cache.clone(), Arc::clone(&done));
         thread::spawn(move || {
             while !done.load(Ordering::Relaxed) {

@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::{Cache, claimed};
 use crate::{
-    Delta, Entry, IndexExists, Indexer, NoIndex, Object, ObjectKey, Replacement, ResourceVersion,
-    ResyncPart, Snapshot, Store, TextValues, Tombstone, Unkeyed,
+    Delta, Entry, IndexExists, Indexer, NoIndex, Object, ObjectKey, Replacement, ResourceVersion, ResyncPart,
+    Snapshot, Store, TextValues, Tombstone, Unkeyed,
     index::{ByName, Postings, find_text, text_of, values_text},
     persist::SlotSet,
 };
@@ -67,7 +67,8 @@ impl<K: Object> Store<K> for Cache<K> {
     fn replace(&self, objects: Vec<Arc<K>>, version: ResourceVersion) -> Result<(), Unkeyed<Arc<K>>> {
         let entries: Result<Vec<_>, _> = objects.into_iter().map(|object| self.entry(object)).collect();
         let replacement = Replacement::new(entries?, version.clone());
-        self.inner.apply_one(Delta::Replaced(replacement), claimed(version));
+        self.inner
+            .apply_one(Delta::Replaced(replacement), claimed(version));
         Ok(())
     }
 

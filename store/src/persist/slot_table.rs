@@ -70,7 +70,7 @@ const TAG: u64 = 0xffff_ffff_0000_0000;
 /// The first place to look for `hash`, by the uppermost bits of its tag.
 #[inline]
 fn home(hash: u64, places: usize) -> usize {
-    ((hash >> 32) * places as u64 >> 32) as usize
+    (((hash >> 32) * places as u64) >> 32) as usize
 }
 
 /// How many shards there are, and the lowest bits of a tag that tell in which one a hash is.
@@ -89,7 +89,11 @@ impl Count {
     #[inline]
     fn shard_of(self, hash: u64) -> usize {
         let at = (hash >> 32) as usize & self.mask;
-        if at < self.shards { at } else { at & (self.mask >> 1) }
+        if at < self.shards {
+            at
+        } else {
+            at & (self.mask >> 1)
+        }
     }
 }
 
@@ -113,7 +117,7 @@ impl Shard {
     /// The places where `hash` may be, in the order in which they are to be looked at: from home to the end, then the
     /// rest.
     #[inline]
-    fn from_home(&self, hash: u64) -> Option<(&[u64], &[u64])> {
+    fn halves(&self, hash: u64) -> Option<(&[u64], &[u64])> {
         let places = self.places.as_deref()?;
         let (rest, from_home) = places.split_at_checked(home(hash, places.len()))?;
         Some((from_home, rest))
@@ -193,7 +197,7 @@ impl SlotTable {
     /// [`find`](Self::find).
     #[inline]
     pub(crate) fn first(&self, hash: u64) -> Option<u32> {
-        let (from_home, _) = self.shard(hash)?.from_home(hash)?;
+        let (from_home, _) = self.shard(hash)?.halves(hash)?;
         for place in from_home {
             let entry = Entry(*place);
             if entry.is_of(hash) {
@@ -214,7 +218,7 @@ impl SlotTable {
 
     /// The first slot for which `is_it`, among those that may be of `hash`.
     pub(crate) fn find(&self, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
-        let (from_home, rest) = self.shard(hash)?.from_home(hash)?;
+        let (from_home, rest) = self.shard(hash)?.halves(hash)?;
         let places = from_home.iter().chain(rest).map(|place| Entry(*place));
         places
             .take_while(|entry| entry.0 != 0)
@@ -262,9 +266,8 @@ impl SlotTable {
         }
         let count = self.count;
         let source = self.shard_mut(new - (1 << new.ilog2()));
-        let (moves, stays): (Vec<Entry>, Vec<Entry>) = source
-            .entries()
-            .partition(|entry| count.shard_of(entry.0) == new);
+        let (moves, stays): (Vec<Entry>, Vec<Entry>) =
+            source.entries().partition(|entry| count.shard_of(entry.0) == new);
         if moves.is_empty() {
             return;
         }
@@ -316,7 +319,9 @@ mod tests {
                 before = (table.clone(), model.clone());
             }
         }
-        model.iter().for_each(|(slot, hash)| assert!(table.remove(*hash, *slot)));
+        model
+            .iter()
+            .for_each(|(slot, hash)| assert!(table.remove(*hash, *slot)));
         assert_eq!(table.len(), 0);
     }
 
