@@ -66,6 +66,14 @@ enum Task {
 const FOREGROUND: &str = "foregroundDeletion";
 const ORPHAN: &str = "orphan";
 
+/// Volumes and claims have one of these from the start, and keep it while they are in use. Nothing is mounted here, so
+/// they lose it as soon as they are deleted.
+const PROTECTION: [&str; 3] = [
+    "kubernetes.io/pvc-protection",
+    "kubernetes.io/pv-protection",
+    "kubernetes.io/vac-protection",
+];
+
 /// More steps than this after one write would be two rules that undo each other.
 const STEPS_MAX: usize = 1_000_000;
 
@@ -94,7 +102,7 @@ impl Background {
             for uid in owners(object) {
                 self.dependents.entry(uid.into()).or_default().insert(place());
             }
-            if is_deleting(object) && (has_finalizer(object, FOREGROUND) || has_finalizer(object, ORPHAN)) {
+            if is_deleting(object) && (waits(object) || protection(object).is_some()) {
                 self.later(Task::Waiting(place()));
             }
         }
@@ -211,6 +219,17 @@ fn is_deleting(object: &Value) -> bool {
 fn has_finalizer(object: &Value, name: &str) -> bool {
     let all = object.pointer("/metadata/finalizers").and_then(Value::as_array);
     all.into_iter().flatten().any(|finalizer| finalizer == name)
+}
+
+/// Whether an object that is deleted waits for its dependents.
+fn waits(object: &Value) -> bool {
+    has_finalizer(object, FOREGROUND) || has_finalizer(object, ORPHAN)
+}
+
+fn protection(object: &Value) -> Option<&'static str> {
+    PROTECTION
+        .into_iter()
+        .find(|finalizer| has_finalizer(object, finalizer))
 }
 
 impl State {
@@ -399,6 +418,8 @@ impl State {
                 return;
             }
             FOREGROUND
+        } else if let Some(protection) = protection(&object) {
+            protection
         } else {
             return;
         };

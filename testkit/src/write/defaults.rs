@@ -5,6 +5,8 @@ use serde_json::{Map, Value, json};
 use super::WriteContext;
 use crate::kind::Kind;
 
+mod rarer;
+
 /// Defaults that count as written by the client.
 pub(super) fn before_create(kind: &Kind, object: &mut Value) {
     decode(kind, object);
@@ -16,6 +18,9 @@ pub(super) fn before_create(kind: &Kind, object: &mut Value) {
         }
         labels["kubernetes.io/metadata.name"] = name;
     }
+    if is_daemon_set(kind) {
+        rarer::count_template(None, object);
+    }
     wipe_status(kind, object);
 }
 
@@ -24,6 +29,9 @@ pub(super) fn before_update(kind: &Kind, current: &Value, object: &mut Value) {
     decode(kind, object);
     if kind.is_pod() {
         admit_pod(object);
+    }
+    if is_daemon_set(kind) {
+        rarer::count_template(Some(current), object);
     }
     if kind.is_core("Service") {
         // Addresses once given stay, even where the client leaves them out.
@@ -35,7 +43,12 @@ pub(super) fn before_update(kind: &Kind, current: &Value, object: &mut Value) {
                 spec.insert(field.to_owned(), value.clone());
             }
         }
+        rarer::node_ports(Some(current), object);
     }
+}
+
+fn is_daemon_set(kind: &Kind) -> bool {
+    kind.group == "apps" && kind.kind == "DaemonSet"
 }
 
 /// Defaults of reading an object, on create and update alike.
@@ -46,12 +59,7 @@ fn decode(kind: &Kind, object: &mut Value) {
     match (kind.group.as_str(), kind.kind.as_str()) {
         ("", "Secret") => secret(object),
         ("", "Service") => service(object),
-        ("", "Pod") => {
-            if let Some(spec) = part(object, "spec") {
-                pod_spec(spec);
-                set(spec, "enableServiceLinks", json!(true));
-            }
-        }
+        ("", "Pod") => rarer::pod(object),
         ("", "Namespace") => {
             part_or_new(object, "spec");
         }
@@ -119,6 +127,7 @@ fn decode(kind: &Kind, object: &mut Value) {
         ("autoscaling", "HorizontalPodAutoscaler") => autoscaler(object, &kind.version),
         _ => {}
     }
+    rarer::decode(kind, object);
 }
 
 /// Whom a binding means, and what it gives them.
@@ -173,9 +182,27 @@ pub(super) fn on_create(kind: &Kind, object: &mut Value, ctx: &mut WriteContext<
                 json!([{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}]),
             );
         }
-        ("", "Service") => allocate(object, ctx),
+        ("", "Service") => {
+            allocate(object, ctx);
+            rarer::node_ports(None, object);
+        }
+        ("", "PersistentVolume") => {
+            let status = part_or_new(object, "status");
+            set(status, "lastPhaseTransitionTime", ctx.stamp());
+            protect(object, "kubernetes.io/pv-protection");
+        }
+        ("", "PersistentVolumeClaim") => protect(object, "kubernetes.io/pvc-protection"),
+        ("storage.k8s.io", "VolumeAttributesClass") => protect(object, "kubernetes.io/vac-protection"),
         ("batch", "Job") => job_labels(object),
         _ => {}
+    }
+}
+
+/// What volumes may use is not deleted while they do.
+fn protect(object: &mut Value, finalizer: &str) {
+    let all = part_or_list(part_or_new(object, "metadata"), "finalizers");
+    if !all.iter().any(|held| held == finalizer) {
+        all.push(json!(finalizer));
     }
 }
 
@@ -469,6 +496,26 @@ fn pod_spec(spec: &mut Fields) {
         if let Some(path) = volume.get_mut("hostPath").and_then(Value::as_object_mut) {
             set(path, "type", json!(""));
         }
+        if let Some(projected) = volume.get_mut("projected").and_then(Value::as_object_mut) {
+            for source in items(projected, "sources") {
+                if let Some(token) = source
+                    .get_mut("serviceAccountToken")
+                    .and_then(Value::as_object_mut)
+                {
+                    set(token, "expirationSeconds", json!(3600));
+                }
+                if let Some(downward) = source.get_mut("downwardAPI").and_then(Value::as_object_mut) {
+                    downward_items(downward);
+                }
+            }
+        }
+        if let Some(downward) = volume.get_mut("downwardAPI").and_then(Value::as_object_mut) {
+            downward_items(downward);
+        }
+        // A volume of no source is an empty directory.
+        if volume.keys().all(|field| field == "name") {
+            volume.insert("emptyDir".to_owned(), json!({}));
+        }
     }
     set(spec, "restartPolicy", json!("Always"));
     set(spec, "terminationGracePeriodSeconds", json!(30));
@@ -477,6 +524,21 @@ fn pod_spec(spec: &mut Fields) {
     set(spec, "schedulerName", json!("default-scheduler"));
     if let Some(account) = spec.get("serviceAccountName").cloned() {
         set(spec, "serviceAccount", account);
+    }
+}
+
+fn downward_items(volume: &mut Fields) {
+    for item in items(volume, "items") {
+        if let Some(field) = item.get_mut("fieldRef").and_then(Value::as_object_mut) {
+            set(field, "apiVersion", json!("v1"));
+        }
+    }
+}
+
+fn http_get(action: &mut Value) {
+    if let Some(get) = part(action, "httpGet") {
+        set(get, "path", json!("/"));
+        set(get, "scheme", json!("HTTP"));
     }
 }
 
@@ -510,9 +572,18 @@ fn container(container: &mut Fields) {
             ] {
                 set(probe, key, json!(value));
             }
-            if let Some(get) = probe.get_mut("httpGet").and_then(Value::as_object_mut) {
-                set(get, "path", json!("/"));
-                set(get, "scheme", json!("HTTP"));
+            if let Some(grpc) = probe.get_mut("grpc").and_then(Value::as_object_mut) {
+                set(grpc, "service", json!(""));
+            }
+        }
+        if let Some(probe) = container.get_mut(name) {
+            http_get(probe);
+        }
+    }
+    if let Some(lifecycle) = container.get_mut("lifecycle").and_then(Value::as_object_mut) {
+        for hook in ["postStart", "preStop"] {
+            if let Some(hook) = lifecycle.get_mut(hook) {
+                http_get(hook);
             }
         }
     }
