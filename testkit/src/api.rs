@@ -223,8 +223,15 @@ async fn answer(shared: &Arc<Shared>, call: Call, route: Route) -> Answer {
         }),
         Verb::Other => Err(ApiError::method_not_allowed()),
     };
-    if let (Ok(response), Some(warning)) = (&mut answer, &kind.deprecation_warning) {
-        write::warn(response, warning);
+    if let Some(warning) = &kind.deprecation_warning {
+        match &mut answer {
+            Ok(response) => write::warn(response, warning),
+            Err(error) => {
+                let told = std::iter::once(warning.clone()).chain(error.warnings().iter().cloned());
+                let told = told.collect();
+                answer = answer.map_err(|error| error.with_warnings(told));
+            }
+        }
     }
     answer
 }
@@ -370,6 +377,9 @@ pub(crate) fn error_response(error: &ApiError, indented: bool) -> Response<Body>
         response
             .headers_mut()
             .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    for warning in error.warnings() {
+        write::warn(&mut response, warning);
     }
     response
 }

@@ -26,6 +26,8 @@ struct Inner {
     continue_token: Option<String>,
     /// The answer is plain text: the message alone.
     text: bool,
+    /// Sentences for `Warning` headers.
+    warnings: Vec<String>,
 }
 
 /// What a refusal is about.
@@ -176,6 +178,7 @@ impl ApiError {
             details: None,
             continue_token: None,
             text: false,
+            warnings: Vec::new(),
         };
         Self {
             inner: Box::new(inner),
@@ -515,6 +518,16 @@ impl ApiError {
     #[must_use]
     pub fn message(&self) -> &str {
         &self.inner.message
+    }
+
+    /// Has sentences sent along, each as a `Warning` header.
+    pub(crate) fn with_warnings(mut self, warnings: Vec<String>) -> Self {
+        self.inner.warnings = warnings;
+        self
+    }
+
+    pub(crate) fn warnings(&self) -> &[String] {
+        &self.inner.warnings
     }
 
     /// Seconds the client is asked to wait, also sent as the `Retry-After` header.

@@ -582,3 +582,37 @@ async fn a_table_with_objects_in_an_unknown_form_is_refused() {
         .await;
     assert_eq!((made.status, made.json()["kind"].clone()), (201, json!("Table")));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_body_says_too_much_is_told_along_with_the_refusal() {
+    let bench = Bench::new();
+    let unnamed = bench
+        .write("POST", MAPS, JSON, r#"{"metadata":{},"foo":1}"#)
+        .await;
+    assert_eq!(
+        (unnamed.status, unnamed.warnings),
+        (422, vec![warning("unknown field \"foo\"")])
+    );
+    let missing = bench
+        .write(
+            "PUT",
+            &format!("{MAPS}/none"),
+            JSON,
+            r#"{"metadata":{"name":"none"},"foo":1}"#,
+        )
+        .await;
+    assert_eq!(
+        (missing.status, missing.warnings),
+        (404, vec![warning("unknown field \"foo\"")])
+    );
+    let body = r#"{"foo":1,"metadata":{"resourceVersion":"1"}}"#;
+    let late = bench.write("PATCH", &format!("{MAPS}/a"), MERGE, body).await;
+    assert_eq!(
+        (late.status, late.warnings),
+        (409, vec![warning("unknown field \"foo\"")])
+    );
+    // And so is that a kind is on its way out.
+    let old = bench.get("/api/v1/namespaces/default/endpoints/none", JSON).await;
+    let advice = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice";
+    assert_eq!((old.status, old.warnings), (404, vec![warning(advice)]));
+}

@@ -369,3 +369,30 @@ async fn a_deleted_collection_is_answered_as_it_was_before() {
     assert_eq!(deleted["metadata"]["resourceVersion"], before.to_string());
     assert_eq!(server.count("configmaps"), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_of_a_known_type_holds_what_it_is_for() {
+    let server = ApiServer::builder().build();
+    let uri = format!("{DEFAULT}/secrets");
+    for (kind, data, why) in [
+        ("tls", json!({"tls.crt": "YQ=="}), "data[tls.key]: Required value"),
+        (
+            "basic-auth",
+            json!({}),
+            "[data[username]: Required value, data[password]: Required value]",
+        ),
+        ("ssh-auth", json!({}), "data[ssh-privatekey]: Required value"),
+        (
+            "service-account-token",
+            json!({}),
+            "metadata.annotations[kubernetes.io/service-account.name]: Required value",
+        ),
+    ] {
+        let body =
+            json!({"metadata": {"name": "s"}, "type": format!("kubernetes.io/{kind}"), "data": data.clone()});
+        assert_eq!(
+            refused(&server, &uri, body).await,
+            format!("Secret \"s\" is invalid: {why}")
+        );
+    }
+}

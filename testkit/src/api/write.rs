@@ -27,8 +27,24 @@ use crate::{
     write::{self, DeleteOptions, Deletion, FieldValidation, Propagation, Target, Updated, WriteContext},
 };
 
+/// What a write has to say about the body it read, it says along with a refusal too.
+fn telling(write: impl FnOnce(&mut Vec<String>) -> Answer) -> Answer {
+    let mut told = Vec::new();
+    write(&mut told).map_err(|error| error.with_warnings(told))
+}
+
 /// Creates an object, or what a subresource stands for.
 pub(crate) fn create(shared: &Shared, call: &Call, kind: &Arc<Kind>, path: &ResourcePath) -> Answer {
+    telling(|told| create_telling(shared, call, kind, path, told))
+}
+
+fn create_telling(
+    shared: &Shared,
+    call: &Call,
+    kind: &Arc<Kind>,
+    path: &ResourcePath,
+    told: &mut Vec<String>,
+) -> Answer {
     if path.subresource.is_some() {
         return connect::create(shared, call, kind, path);
     }
@@ -41,6 +57,7 @@ pub(crate) fn create(shared: &Shared, call: &Call, kind: &Arc<Kind>, path: &Reso
     let mut rng = state.rng.fork();
     let mut ctx = context(shared, call, &mut rng, "CreateOptions")?;
     let object = write::decode(kind, call.header(&header::CONTENT_TYPE), &call.body, &mut ctx)?;
+    told.clone_from(&ctx.warnings);
     if kind.verbs == ["create"]
         && let Some(answer) = connect::review(kind, object.clone())
     {
@@ -138,6 +155,16 @@ fn check_namespace(state: &State, kind: &Kind, namespace: &str, name: &str) -> R
 
 /// Replaces an object, its status, its scale, or a namespace's finalizers.
 pub(crate) fn update(shared: &Shared, call: &Call, kind: &Arc<Kind>, path: &ResourcePath) -> Answer {
+    telling(|told| update_telling(shared, call, kind, path, told))
+}
+
+fn update_telling(
+    shared: &Shared,
+    call: &Call,
+    kind: &Arc<Kind>,
+    path: &ResourcePath,
+    told: &mut Vec<String>,
+) -> Answer {
     let target = target(kind, path, "update")?;
     let form = negotiate::form(&call.headers, kind, Shape::Object)?;
     let dry_run = write_options(call, "UpdateOptions", None)?;
@@ -151,6 +178,7 @@ pub(crate) fn update(shared: &Shared, call: &Call, kind: &Arc<Kind>, path: &Reso
     } else {
         write::decode(kind, call.header(&header::CONTENT_TYPE), &call.body, &mut ctx)?
     };
+    told.clone_from(&ctx.warnings);
     check_place(kind, &key, &body)?;
     let Some(current) = state.storage.get(&kind.storage, &key) else {
         if target != Target::Main || !kind.allows_create_on_update() {
@@ -208,6 +236,16 @@ fn check_place(kind: &Kind, key: &Key, object: &Value) -> Result<(), ApiError> {
 
 /// Changes parts of an object; server-side apply may create it.
 pub(crate) fn patch(shared: &Shared, call: &Call, kind: &Arc<Kind>, path: &ResourcePath) -> Answer {
+    telling(|told| patch_telling(shared, call, kind, path, told))
+}
+
+fn patch_telling(
+    shared: &Shared,
+    call: &Call,
+    kind: &Arc<Kind>,
+    path: &ResourcePath,
+    told: &mut Vec<String>,
+) -> Answer {
     let target = target(kind, path, "patch")?;
     let form = negotiate::form(&call.headers, kind, Shape::Object)?;
     let patch_type = PatchType::parse(kind, call.header(&header::CONTENT_TYPE))?;
@@ -235,6 +273,7 @@ pub(crate) fn patch(shared: &Shared, call: &Call, kind: &Arc<Kind>, path: &Resou
             return Err(ApiError::not_found(kind, &key.1));
         };
         let object = patch::server_side(kind, None, &apply, &mut ctx)?;
+        told.clone_from(&ctx.warnings);
         if let Some(uid) = object
             .pointer("/metadata/uid")
             .and_then(Value::as_str)
@@ -276,6 +315,7 @@ pub(crate) fn patch(shared: &Shared, call: &Call, kind: &Arc<Kind>, path: &Resou
         }
         None => patch::apply(kind, patch_type, &current, &call.body, &mut ctx)?,
     };
+    told.clone_from(&ctx.warnings);
     check_place(kind, &key, &object)?;
     if target == Target::Main {
         write::check_running(kind, &current, &object)?;

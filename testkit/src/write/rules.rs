@@ -18,7 +18,11 @@ pub(super) fn validate(kind: &Kind, object: &Value, current: Option<&Value>, cau
         finalizers(object, causes);
     }
     match (kind.group.as_str(), kind.kind.as_str()) {
-        ("", "ConfigMap" | "Secret") => keyed_data(object, current, causes),
+        ("", "ConfigMap") => keyed_data(object, current, causes),
+        ("", "Secret") => {
+            keyed_data(object, current, causes);
+            secret_type(object, causes);
+        }
         ("apps", "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet") => {
             workload(kind, object, current, causes)
         }
@@ -100,6 +104,49 @@ fn keyed_data(object: &Value, current: Option<&Value>, causes: &mut Vec<Cause>) 
     if total > DATA_MAX {
         let path = if secret { "data" } else { "" };
         causes.push(Cause::too_long(path, DATA_MAX));
+    }
+}
+
+/// What a secret of a known type must hold.
+fn secret_type(object: &Value, causes: &mut Vec<Cause>) {
+    const ACCOUNT: &str = "kubernetes.io/service-account.name";
+    let data = object.get("data").and_then(Value::as_object);
+    let held = |key: &str| data.and_then(|data| data.get(key));
+    let mut needs = |keys: &[&str]| {
+        for key in keys {
+            causes.push(Cause::required(format!("data[{key}]"), ""));
+        }
+    };
+    match object["type"].as_str().unwrap_or_default() {
+        "kubernetes.io/service-account-token" => {
+            let account = object
+                .pointer("/metadata/annotations")
+                .and_then(|annotations| annotations.get(ACCOUNT));
+            if account.and_then(Value::as_str).unwrap_or_default().is_empty() {
+                causes.push(Cause::required(format!("metadata.annotations[{ACCOUNT}]"), ""));
+            }
+        }
+        "kubernetes.io/dockercfg" if held(".dockercfg").is_none() => needs(&[".dockercfg"]),
+        "kubernetes.io/dockerconfigjson" if held(".dockerconfigjson").is_none() => {
+            needs(&[".dockerconfigjson"]);
+        }
+        "kubernetes.io/basic-auth" if held("username").is_none() && held("password").is_none() => {
+            needs(&["username", "password"]);
+        }
+        "kubernetes.io/ssh-auth" => {
+            let key = held("ssh-privatekey").and_then(Value::as_str);
+            if key.unwrap_or_default().is_empty() {
+                needs(&["ssh-privatekey"]);
+            }
+        }
+        "kubernetes.io/tls" => {
+            for key in ["tls.crt", "tls.key"] {
+                if held(key).is_none() {
+                    needs(&[key]);
+                }
+            }
+        }
+        _ => {}
     }
 }
 
