@@ -10,6 +10,10 @@ pub(crate) mod gunzip;
     allow(unreachable_pub, reason = "public to the fuzz targets alone")
 )]
 pub mod harness;
+#[cfg_attr(
+    all(feature = "simd-json", not(any(test, fuzzing))),
+    allow(dead_code, reason = "simd-json looks for strings and brackets itself")
+)]
 pub(crate) mod index;
 pub(crate) mod lines;
 pub(crate) mod prune;

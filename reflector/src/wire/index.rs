@@ -47,11 +47,7 @@ impl Index {
         self.0.clear();
         self.0.shrink_to(KEPT / SIZE);
     }
-}
 
-/// What a reader asks.
-#[cfg(any(test, fuzzing, not(feature = "simd-json")))]
-impl Index {
     /// Looks through a text.
     pub(crate) fn new(text: &[u8]) -> Self {
         Self::with(Level::new(), text)
