@@ -275,6 +275,10 @@ impl Wheel {
     /// Accounts for a timer that was handed out by [`pop_due`](Self::pop_due) and honoured.
     pub fn fired(&mut self) {
         self.live -= 1;
+        if self.live == 0 && self.total > 0 {
+            // The rest is forgotten: nobody has to be woken for it, nor its slots looked at when they may be gone.
+            self.clear();
+        }
     }
 
     /// A time before which nothing is due; `None` when nothing is armed.

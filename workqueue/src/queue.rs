@@ -159,6 +159,8 @@ pub struct Core<T> {
     counters: Counters,
     /// Why keys are parked: reason, how many.
     parked: Vec<(&'static str, usize)>,
+    /// All of them.
+    parked_keys: usize,
     closed: bool,
     /// Nothing is handed out any more.
     stopped: bool,
@@ -196,6 +198,7 @@ impl<T: Clone + Eq + Hash> Core<T> {
             sources: Vec::new(),
             counters: Counters::default(),
             parked: Vec::new(),
+            parked_keys: 0,
             closed: false,
             stopped: false,
             freed: Tickets::new(),

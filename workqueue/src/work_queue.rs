@@ -154,9 +154,13 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
     }
 
     /// Withdraws what was asked of a key: its delay, its place in line, or the run after the present one. Returns whether
-    /// anything was.
+    /// anything was. The failures of a key that does not run are forgotten.
     pub fn cancel(&self, key: &T) -> bool {
-        self.shared.with(|state| state.core.cancel(key, now()))
+        let withdrawn = self.shared.with(|state| state.core.withdraw(key, now()));
+        if withdrawn.forget {
+            self.shared.forget_in_limiter(key);
+        }
+        withdrawn.wanted
     }
 
     /// Holds a key back until `until` or until [`unpark`](Self::unpark), whichever is first: for a key whose last run

@@ -331,3 +331,53 @@ async fn w4_an_urgent_key_whose_delay_is_over_is_not_left_behind_a_long_line() {
     tokio::time::advance(Duration::from_millis(1)).await;
     assert_eq!(*queue.try_next().expect("they are ready"), 9_999);
 }
+
+#[tokio::test(start_paused = true)]
+async fn w4_a_due_key_is_taken_although_many_delays_before_it_ask_for_nothing() {
+    let queue = WorkQueue::builder().min_interval(ms(1_000)).build();
+    queue.add_many(0..100u32);
+    while let Some(item) = queue.try_next() {
+        item.done();
+    }
+    queue.add_after(1_000, ms(1_001));
+    advance(ms(2_000)).await;
+    let item = queue.try_next().expect("its delay is over");
+    assert_eq!(*item, 1_000);
+    item.done();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_whose_gate_opens_has_the_place_in_line_of_its_add_however_long_the_line() {
+    let queue = WorkQueue::new();
+    queue.add(0u32);
+    queue.park(&0, Instant::now() + ms(10));
+    queue.add_many(1..100);
+    advance(ms(10)).await;
+    let item = queue.try_next().expect("a hundred keys are ready");
+    assert_eq!(*item, 0, "the first that was added");
+    item.done();
+}
+
+#[tokio::test(start_paused = true)]
+async fn withdrawn_delays_outlive_neither_the_delays_nor_the_keys_of_a_queue() {
+    let queue = WorkQueue::new();
+    // Makes room that is given back when the queue is next empty.
+    queue.add_many(0..10_000u32);
+    while let Some(item) = queue.try_next() {
+        item.done();
+    }
+    let withdraw = |times| {
+        for _ in 0..times {
+            queue.add_after(1, ms(3_600_000));
+            assert!(queue.cancel(&1));
+        }
+    };
+    queue.add_after(0, ms(1_000));
+    withdraw(500);
+    advance(ms(1_000)).await;
+    queue.try_next().expect("its delay is over").done();
+    queue.add_after(0, ms(1_000));
+    withdraw(2_000);
+    advance(ms(1_000)).await;
+    queue.try_next().expect("its delay is over").done();
+}

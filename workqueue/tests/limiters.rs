@@ -371,6 +371,16 @@ async fn a_limiter_of_ones_own_is_told_of_successes_and_unused_reservations() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_limiter_of_ones_own_is_told_of_a_withdrawn_key() {
+    let limiter = Stateful::default();
+    let queue = WorkQueue::builder().limiter(limiter.clone()).build();
+    queue.add("a");
+    queue.next().await.unwrap().retry();
+    assert!(queue.cancel(&"a"));
+    assert_eq!(*limiter.seen.lock().unwrap(), ["delay a", "back 7", "forget a"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn panics_of_user_code_are_contained_and_lose_no_key() {
     let queue = WorkQueue::builder()
         .limiter(Stateful {

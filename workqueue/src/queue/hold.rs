@@ -4,9 +4,9 @@ use std::hash::{BuildHasher, Hash};
 
 use tokio::time::Instant;
 
-use super::Core;
 use super::slot::{Again, NONE, State};
 use super::table::tag;
+use super::{Core, Ended};
 use crate::order::{Flow, Group};
 
 impl<T: Clone + Eq + Hash> Core<T> {
@@ -81,6 +81,11 @@ impl<T: Clone + Eq + Hash> Core<T> {
     }
 
     pub(super) fn count_parked(&mut self, reason: &'static str, more: bool) {
+        self.parked_keys = if more {
+            self.parked_keys + 1
+        } else {
+            self.parked_keys - 1
+        };
         match self.parked.iter_mut().find(|(known, _)| *known == reason) {
             Some((_, count)) => *count = if more { *count + 1 } else { *count - 1 },
             None => self.parked.push((reason, 1)),
@@ -90,14 +95,20 @@ impl<T: Clone + Eq + Hash> Core<T> {
     /// Withdraws what was asked of a key: delay, place in line, or the run after the present one. Its failures are
     /// forgotten unless it runs. Returns whether anything was withdrawn.
     pub fn cancel(&mut self, key: &T, now: Instant) -> bool {
+        self.withdraw(key, now).wanted
+    }
+
+    /// [`cancel`](Self::cancel), which also says whether a limiter has to forget the key.
+    pub(crate) fn withdraw(&mut self, key: &T, now: Instant) -> Ended {
         let now = self.nanos(now);
         self.fire_due(now);
+        let mut ended = Ended::default();
         let Some(index) = self.find(key) else {
-            return false;
+            return ended;
         };
         let slot = &mut self.slots[index as usize];
         match slot.state {
-            State::Idle => return false,
+            State::Idle => return ended,
             State::Delayed => {
                 self.disarm(index);
                 self.skip_delay(index);
@@ -107,22 +118,25 @@ impl<T: Clone + Eq + Hash> Core<T> {
                 let again = std::mem::replace(&mut slot.again, Again::No);
                 slot.sources = 0;
                 match again {
-                    Again::No => return false,
+                    Again::No => return ended,
                     Again::Now => self.counters.dirty -= 1,
                     Again::At => {
                         self.disarm(index);
                         self.skip_delay(index);
                     }
                 }
-                return true;
+                ended.wanted = true;
+                return ended;
             }
         }
+        ended.wanted = true;
         let extra = self.slots[index as usize].extra;
         if let Some(extra) = self.extras.get_mut(extra as usize) {
             extra.failures = 0;
+            ended.forget = std::mem::take(&mut extra.limited);
         }
         self.settle(index, now);
-        true
+        ended
     }
 
     /// Forgets the failures of a key. A delay that is being served goes on. Returns how many there were.

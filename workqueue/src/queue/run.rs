@@ -70,14 +70,20 @@ impl<T: Clone + Eq + Hash> Core<T> {
     #[inline]
     pub(crate) fn take_at(&mut self, now: u64) -> Option<Taken<T>> {
         // Few at a time: they come in order, and are taken while they are still in the cache.
-        if self.wheel.may_be_due(now) && !self.closed && !self.may_leave_due() {
-            self.fire_batch(now, TAKE_BATCH);
-        }
+        let due = self.wheel.may_be_due(now) && !self.closed && !self.may_leave_due();
+        let mut more = due && self.fire_batch(now, TAKE_BATCH);
         if self.stopped {
             return None;
         }
         loop {
-            let first = self.lines.next(now, &self.slots)?;
+            let Some(first) = self.lines.next(now, &self.slots) else {
+                // A batch may consist of delays that ask for nothing, such as minimum intervals that are over.
+                if !more {
+                    return None;
+                }
+                more = self.fire_batch(now, TAKE_BATCH);
+                continue;
+            };
             let group = self.classes.of(first.index).group;
             if self.groups.is_full(group) {
                 self.lines.remove(first.index, first.flow, &mut self.slots);
@@ -89,9 +95,12 @@ impl<T: Clone + Eq + Hash> Core<T> {
     }
 
     /// Whether keys whose delay is over may stay where they are until a line that is long enough gets shorter: if there is
-    /// only one, they come last in it anyway. An add lets them go first.
+    /// only one, they come last in it anyway. An add lets them go first. A wanted key whose gate opens does not come last.
     fn may_leave_due(&self) -> bool {
-        !self.lanes_used && self.classes.are_plain() && self.lines.len() >= TAKE_BATCH
+        !self.lanes_used
+            && self.classes.are_plain()
+            && self.lines.len() >= TAKE_BATCH
+            && self.parked_keys == 0
     }
 
     #[inline]

@@ -106,7 +106,9 @@ impl<T: Clone + Eq + Hash> Core<T> {
         if self.wheel.wants_compaction() {
             let (slots, extras) = (&self.slots, &self.extras);
             self.wheel.compact(|timer| {
-                let slot = &slots[timer.slot as usize];
+                let Some(slot) = slots.get(timer.slot as usize) else {
+                    return false;
+                };
                 let gate = || {
                     extras
                         .get(slot.extra as usize)

@@ -21,8 +21,7 @@ impl<T: Clone + Eq + Hash> Core<T> {
     /// Keys that wait to be handed out, delayed ones not included.
     #[must_use]
     pub fn len(&self) -> usize {
-        let parked: usize = self.parked.iter().map(|(_, count)| count).sum();
-        self.lines.len() + self.groups.waiting() + parked
+        self.lines.len() + self.groups.waiting() + self.parked_keys
     }
 
     /// Whether no key waits to be handed out.
