@@ -100,6 +100,10 @@ impl<T: Clone + Eq + Hash> fmt::Debug for AddWait<'_, T> {
 }
 
 /// Whether a bounded queue takes this key: a key it holds already, and any key once it is closed.
-pub(crate) fn fits<T: Clone + Eq + Hash>(core: &Core<T>, capacity: usize, key: &T) -> bool {
-    core.keys() < capacity || core.is_closed() || core.contains(key)
+pub(crate) fn fits<T: Clone + Eq + Hash>(core: &mut Core<T>, capacity: usize, key: &T) -> bool {
+    core.keys() < capacity || core.is_closed() || core.contains(key) || {
+        // Keys that are only remembered for some time may have been so for long enough.
+        core.settle_to(now());
+        core.keys() < capacity
+    }
 }

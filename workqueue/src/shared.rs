@@ -59,12 +59,14 @@ impl<T: Clone + Eq + Hash> Shared<T> {
     /// Runs one operation under the lock, then wakes whom it concerns and returns what reservations it freed.
     #[inline]
     pub(crate) fn with<R>(&self, act: impl FnOnce(&mut State<T>) -> R) -> R {
-        let mut state = lock(&self.state);
+        let mut operation = Operation {
+            shared: self,
+            state: Some(lock(&self.state)),
+        };
+        let state = operation.state.as_mut().expect("just locked");
         state.begin();
-        let result = act(&mut state);
-        if !state.is_quiet() && !state.is_settled() {
-            self.wake(state);
-        }
+        let result = act(state);
+        operation.end();
         result
     }
 
@@ -207,6 +209,32 @@ impl<T: Clone + Eq + Hash> Shared<T> {
             tracing::error!(queue = %self.name, what, "user code panicked");
         }
         result.ok()
+    }
+}
+
+/// An operation under the lock. Should the hash, comparison, clone or drop of a key panic in it, those whom the part that
+/// was done concerns are woken all the same.
+struct Operation<'a, T: Clone + Eq + Hash> {
+    shared: &'a Shared<T>,
+    state: Option<MutexGuard<'a, State<T>>>,
+}
+
+impl<T: Clone + Eq + Hash> Operation<'_, T> {
+    #[inline]
+    fn end(&mut self) {
+        if let Some(mut state) = self.state.take()
+            && !state.is_quiet()
+            && !state.is_settled()
+        {
+            self.shared.wake(state);
+        }
+    }
+}
+
+impl<T: Clone + Eq + Hash> Drop for Operation<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        self.end();
     }
 }
 

@@ -16,6 +16,9 @@ use crate::waiters::Waiters;
 
 /// Of more ready keys than that, every so many the clock is read for waiters that do not look.
 const STRIDE: usize = 8;
+/// How long after the end of a delay a waiter that drives the timer has looked at the latest, if it is going to: the timer
+/// goes off with the next tick of tokio's clock, a millisecond.
+const LATE: u64 = 2_000_000;
 
 pub(crate) type Wakes = SmallVec<[Waker; 4]>;
 
@@ -112,8 +115,8 @@ impl<T: Clone + Eq + Hash> State<T> {
         self.core.finish_at(lease, verdict, now)
     }
 
-    pub(crate) fn has_room_for(&self, key: &T) -> bool {
-        crate::bounded::fits(&self.core, self.capacity, key)
+    pub(crate) fn has_room_for(&mut self, key: &T) -> bool {
+        crate::bounded::fits(&mut self.core, self.capacity, key)
     }
 
     pub(crate) fn is_drained(&self) -> bool {
@@ -140,7 +143,12 @@ impl<T: Clone + Eq + Hash> State<T> {
         if self.core.nanos(due) <= now {
             return Poll::Ready(());
         }
-        if self.timer.is_some_and(|(driver, _)| driver != me) {
+        // One whose timer has gone off and that did not look is not relied on.
+        let is_ahead = |set| self.core.nanos(set) > now;
+        if self
+            .timer
+            .is_some_and(|(driver, set)| driver != me && is_ahead(set))
+        {
             return Poll::Pending;
         }
         self.timer = Some((me, due));
@@ -175,7 +183,7 @@ impl<T: Clone + Eq + Hash> State<T> {
             && !self.core.has_tickets()
             && !self.core.is_closed()
             && !self.core.has_delays();
-        plain && self.wanted() <= self.next.notified()
+        plain && self.wanted() <= self.next.coming()
     }
 
     /// Somebody is about to register among those who wait for something else than a key.
@@ -201,7 +209,7 @@ impl<T: Clone + Eq + Hash> State<T> {
             } else {
                 self.capacity.saturating_sub(self.core.keys())
             };
-            while self.room.notified() < room.min(self.room.len()) {
+            while self.room.coming() < room.min(self.room.len()) {
                 wakes.extend(self.room.notify_one(None));
             }
         }
@@ -215,49 +223,61 @@ impl<T: Clone + Eq + Hash> State<T> {
 
     fn wake_next(&mut self, wakes: &mut Wakes) {
         if self.core.is_exhausted() {
-            if self.next.notified() < self.next.len() {
+            if self.next.asleep() > 0 {
                 wakes.extend(self.next.notify_all());
             }
             return;
         }
         let driver = self.timer.map(|(driver, _)| driver);
         let wanted = self.wanted();
-        while self.next.notified() < wanted {
+        while self.next.coming() < wanted {
             wakes.extend(self.next.notify_one(driver));
             self.woken = if self.fresh { self.seen } else { self.now() };
         }
-        match (self.timer, self.core.next_wake()) {
+        let due = self.core.next_wake();
+        if due.is_some() && self.timer.is_some_and(|(_, set)| self.is_overdue(set)) {
+            // Its timer has gone off, and it does not look.
+            self.timer = None;
+        }
+        match (self.timer, due) {
             (Some((driver, set)), Some(due)) if due < set => {
                 self.timer = Some((driver, due));
                 wakes.extend(self.next.notify(driver));
             }
-            (None, Some(_)) if self.next.notified() == 0 => wakes.extend(self.next.notify_one(None)),
+            (None, Some(_)) if self.next.coming() == 0 => wakes.extend(self.next.notify_one(driver)),
             _ => {}
         }
+    }
+
+    /// Whether a waiter with a timer set for then had time to look. Not known without the present time; while delays run,
+    /// every operation that matters to them has read it.
+    fn is_overdue(&self, set: Instant) -> bool {
+        self.fresh && self.core.nanos(set).saturating_add(LATE) < self.seen
     }
 
     /// How many waiters have to be on their way to the keys there are.
     ///
     /// As long as runs are short, one: it has the next one woken when it comes, and may well be done with all keys by the
-    /// time a second thread could be up. A waiter whose task is kept busy by something else, or sits in its scheduler
-    /// behind one that is, must not hold up the others: if it does not look for a while, another is woken. Where runs are
-    /// long, one for one key, two for two, then one more whenever the keys double.
+    /// time a second thread could be up. Where runs are long, one for one key, two for two, then one more whenever the
+    /// keys double. A waiter whose task is kept busy by something else, or sits in its scheduler behind one that is, must
+    /// not hold up the others: those that do not look for a while count as not on their way.
     fn wanted(&mut self) -> usize {
-        let (runnable, coming, all) = (self.core.runnable(), self.next.notified(), self.next.len());
-        if coming == all {
-            return coming;
-        }
-        if !self.pace.is_short() {
-            return all.min((usize::BITS - runnable.leading_zeros()) as usize);
-        }
-        if coming == 0 || coming >= runnable {
-            return runnable.min(1);
+        let runnable = self.core.runnable();
+        if runnable == 0 || self.next.asleep() == 0 {
+            return self.next.coming();
         }
         // In a burst the clock is not worth reading for each key.
-        if runnable > STRIDE && !runnable.is_multiple_of(STRIDE) {
-            return coming;
+        if self.next.coming() > 0 && (runnable <= STRIDE || runnable.is_multiple_of(STRIDE)) {
+            let now = if self.fresh { self.seen } else { self.now() };
+            if now.saturating_sub(self.woken) > PATIENCE {
+                self.next.pass_over();
+            }
         }
-        let now = if self.fresh { self.seen } else { self.now() };
-        coming + usize::from(now.saturating_sub(self.woken) > PATIENCE)
+        let worth = if self.pace.is_short() {
+            1
+        } else {
+            (usize::BITS - runnable.leading_zeros()) as usize
+        };
+        worth.min(self.next.coming() + self.next.asleep())
     }
 }

@@ -230,3 +230,14 @@ async fn w7_a_key_whose_delay_was_over_when_the_queue_was_closed_still_runs() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_bounded_queue_has_room_again_once_remembered_keys_are_forgotten() {
+    let second = Duration::from_secs(1);
+    let queue = WorkQueue::builder().capacity(1).min_interval(second).build();
+    queue.add("a");
+    queue.try_next().expect("just added").done();
+    assert!(queue.try_add("b").is_err(), "remembered for its interval");
+    tokio::time::advance(second).await;
+    assert_eq!(queue.try_add("b"), Ok(Added::New));
+}
