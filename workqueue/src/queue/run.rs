@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::Core;
 use super::lines::First;
 use super::slot::{Again, Class, NEVER, NONE, State};
+use super::timers::FIRE_BATCH;
 use crate::options::Priority;
 use crate::rate_limit::{Delay, nanos};
 
@@ -72,6 +73,10 @@ impl<T: Clone + Eq + Hash> Core<T> {
         // Few at a time: they come in order, and are taken while they are still in the cache.
         let due = self.wheel.may_be_due(now) && !self.closed && !self.may_leave_due();
         let mut more = due && self.fire_batch(now, TAKE_BATCH);
+        if more && !self.is_one_line() {
+            // One that is further behind may go first.
+            more = self.fire_batch(now, FIRE_BATCH);
+        }
         if self.stopped {
             return None;
         }
@@ -94,13 +99,16 @@ impl<T: Clone + Eq + Hash> Core<T> {
         }
     }
 
-    /// Whether keys whose delay is over may stay where they are until a line that is long enough gets shorter: if there is
-    /// only one, they come last in it anyway. An add lets them go first. A wanted key whose gate opens does not come last.
+    /// Whether keys whose delay is over may stay where they are until a line that is long enough gets shorter. An add lets
+    /// them go first.
     fn may_leave_due(&self) -> bool {
-        !self.lanes_used
-            && self.classes.are_plain()
-            && self.lines.len() >= TAKE_BATCH
-            && self.parked_keys == 0
+        self.is_one_line() && self.lines.len() >= TAKE_BATCH
+    }
+
+    /// Whether keys whose delay ends come last in line: not if there are several, nor if the gate of a key may open that
+    /// was wanted before.
+    fn is_one_line(&self) -> bool {
+        !self.lanes_used && self.classes.are_plain() && self.parked_keys == 0
     }
 
     #[inline]

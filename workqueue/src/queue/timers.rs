@@ -6,7 +6,7 @@ use super::Core;
 use super::slot::{NONE, State};
 
 /// Delayed keys that become ready in one call at most, so that a million due at once cannot hold the lock for long.
-const FIRE_BATCH: usize = 1024;
+pub(super) const FIRE_BATCH: usize = 1024;
 /// Timers whose entries are looked at together, and from how many keys on it is worth it: fewer are in the cache anyway.
 const WARM_UP: usize = 32;
 const WARM_UP_ABOVE: usize = 1 << 14;
