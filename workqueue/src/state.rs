@@ -14,7 +14,7 @@ use crate::sync::now;
 use crate::timer::Timer;
 use crate::waiters::Waiters;
 
-/// Of more ready keys than that, every so many the clock is read for waiters that do not look.
+/// While more keys than that are ready, the clock is read for waiters that do not look in one operation of so many.
 const STRIDE: usize = 8;
 /// How long after the end of a delay a waiter that drives the timer has looked at the latest, if it is going to: the timer
 /// goes off with the next tick of tokio's clock, a millisecond.
@@ -30,6 +30,8 @@ pub(crate) struct State<T> {
     /// When the clock was last read, and whether that was in the present operation.
     seen: u64,
     fresh: bool,
+    /// Operations since the clock was last worth reading, see [`STRIDE`].
+    unread: usize,
     pace: Pace,
     /// When a waiter in [`next`](crate::WorkQueue::next) was last woken for a key.
     woken: u64,
@@ -56,6 +58,7 @@ impl<T: Clone + Eq + Hash> State<T> {
             watched_otherwise: false,
             seen: 0,
             fresh: false,
+            unread: 0,
             pace: Pace::default(),
             woken: 0,
             core,
@@ -255,6 +258,12 @@ impl<T: Clone + Eq + Hash> State<T> {
         self.fresh && self.core.nanos(set).saturating_add(LATE) < self.seen
     }
 
+    /// In a burst the clock is not worth reading for each key.
+    fn may_read_clock(&mut self, runnable: usize) -> bool {
+        self.unread = (self.unread + 1) % STRIDE;
+        self.fresh || runnable <= STRIDE || self.unread == 0
+    }
+
     /// How many waiters have to be on their way to the keys there are.
     ///
     /// As long as runs are short, one: it has the next one woken when it comes, and may well be done with all keys by the
@@ -266,8 +275,7 @@ impl<T: Clone + Eq + Hash> State<T> {
         if runnable == 0 || self.next.asleep() == 0 {
             return self.next.coming();
         }
-        // In a burst the clock is not worth reading for each key.
-        if self.next.coming() > 0 && (runnable <= STRIDE || runnable.is_multiple_of(STRIDE)) {
+        if self.next.coming() > 0 && self.may_read_clock(runnable) {
             let now = if self.fresh { self.seen } else { self.now() };
             if now.saturating_sub(self.woken) > PATIENCE {
                 self.next.pass_over();

@@ -144,6 +144,21 @@ async fn w2_one_key_at_a_time_does_not_wait_for_a_waiter_that_does_not_look() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn w2_a_long_line_does_not_wait_for_a_waiter_that_does_not_look() {
+    let queue = WorkQueue::new();
+    short_runs(&queue);
+    let mut waiters = waiters(&queue, 8);
+    let _stuck = stuck(&queue, &mut waiters);
+    queue.add_many(0..45);
+    tokio::time::advance(Duration::from_millis(1)).await;
+    // As many keys as before, time and again.
+    for _ in 0..10 {
+        queue.add(0);
+    }
+    assert_eq!(run(&mut waiters).len(), 7);
+}
+
+#[tokio::test(start_paused = true)]
 async fn w4_a_waiter_that_finds_the_timer_of_another_run_out_drives_one_of_its_own() {
     let second = Duration::from_secs(1);
     let queue = WorkQueue::new();
