@@ -59,14 +59,15 @@ impl<T: Clone + Eq + Hash> Shared<T> {
     /// Runs one operation under the lock, then wakes whom it concerns and returns what reservations it freed.
     #[inline]
     pub(crate) fn with<R>(&self, act: impl FnOnce(&mut State<T>) -> R) -> R {
-        let mut operation = Operation {
-            shared: self,
-            state: Some(lock(&self.state)),
-        };
-        let state = operation.state.as_mut().expect("just locked");
+        // Dropped after the lock.
+        let unfinished = Unfinished { shared: self };
+        let mut state = lock(&self.state);
         state.begin();
-        let result = act(state);
-        operation.end();
+        let result = act(&mut state);
+        std::mem::forget(unfinished);
+        if !state.is_quiet() && !state.is_settled() {
+            self.wake(state);
+        }
         result
     }
 
@@ -212,29 +213,19 @@ impl<T: Clone + Eq + Hash> Shared<T> {
     }
 }
 
-/// An operation under the lock. Should the hash, comparison, clone or drop of a key panic in it, those whom the part that
-/// was done concerns are woken all the same.
-struct Operation<'a, T: Clone + Eq + Hash> {
+/// An operation in which the hash, comparison, clone or drop of a key panicked: those whom the part that was done concerns
+/// are woken all the same.
+struct Unfinished<'a, T: Clone + Eq + Hash> {
     shared: &'a Shared<T>,
-    state: Option<MutexGuard<'a, State<T>>>,
 }
 
-impl<T: Clone + Eq + Hash> Operation<'_, T> {
-    #[inline]
-    fn end(&mut self) {
-        if let Some(mut state) = self.state.take()
-            && !state.is_quiet()
-            && !state.is_settled()
-        {
+impl<T: Clone + Eq + Hash> Drop for Unfinished<'_, T> {
+    #[cold]
+    fn drop(&mut self) {
+        let state = lock(&self.shared.state);
+        if !state.is_quiet() {
             self.shared.wake(state);
         }
-    }
-}
-
-impl<T: Clone + Eq + Hash> Drop for Operation<'_, T> {
-    #[inline]
-    fn drop(&mut self) {
-        self.end();
     }
 }
 
