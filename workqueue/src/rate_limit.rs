@@ -21,8 +21,8 @@ use tokio::time::Instant;
 /// everything it has to know about a key comes with the [`Attempt`]. A limiter that keeps state per key nevertheless is
 /// told when to [`forget`](Self::forget).
 ///
-/// Limiters are called with none of the queue's locks held but the one around the limiter itself, so a limiter must not
-/// rate-limit on the same queue. A limiter that panics is contained: the key waits [`PANIC_DELAY`](crate::PANIC_DELAY).
+/// Limiters are called with none of the queue's locks held but the one around the limiter itself, which most operations of
+/// the queue may need to give reservations back: a limiter must not call the queue it works for. A limiter that panics is contained: the key waits [`PANIC_DELAY`](crate::PANIC_DELAY).
 pub trait RateLimiter<T>: Send {
     /// How long `key` has to wait. Called once per failure.
     fn next_delay(&mut self, key: &T, attempt: &mut Attempt<'_>) -> Delay;

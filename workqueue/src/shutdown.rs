@@ -94,6 +94,9 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
     ///
     /// # Cancel safety
     /// Dropping the future leaves the queue closed; running work is not told to stop.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with time enabled, if there is a deadline to wait for.
     pub async fn drain(&self, deadline: impl Into<Drain>) -> Report<T> {
         let drain = deadline.into();
         let before = self.shared.with(|state| {

@@ -122,7 +122,8 @@ pub struct Stats {
     pub unfinished_work: Duration,
     /// `workqueue_longest_running_processor_seconds`.
     pub longest_running: Duration,
-    /// `workqueue_retries_total`: adds with a delay and runs that ended in a retry, as client-go counts `AddAfter`.
+    /// `workqueue_retries_total`: adds with a delay, and runs that ended in a retry or are to be repeated after a delay, as
+    /// client-go counts `AddAfter`.
     pub retries: u64,
     /// Keys running.
     pub running: usize,

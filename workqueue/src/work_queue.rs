@@ -119,6 +119,9 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing: a key leaves the queue only when the future completes.
+    ///
+    /// # Panics
+    /// While a key is delayed, outside a tokio runtime with time enabled.
     pub fn next(&self) -> Next<'_, T> {
         Next::new(self)
     }
@@ -128,6 +131,9 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing: keys leave the queue only when the future completes.
+    ///
+    /// # Panics
+    /// While a key is delayed, outside a tokio runtime with time enabled.
     pub fn next_batch(&self, max: usize) -> NextBatch<'_, T> {
         NextBatch::new(self, max.max(1))
     }

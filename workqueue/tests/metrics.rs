@@ -117,6 +117,21 @@ async fn a_delayed_key_is_no_depth_and_no_add_until_its_delay_is_over() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_run_that_asks_for_another_is_a_retry_also_if_an_event_asked_first() {
+    let queue = WorkQueue::new();
+    queue.add("a");
+    for event in [false, true] {
+        let item = queue.try_next().unwrap();
+        if event {
+            queue.add("a");
+        }
+        item.requeue_after(us(100));
+        advance(us(100)).await;
+    }
+    assert_eq!(queue.stats().retries, 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn unfinished_is_a_sum_and_longest_a_maximum() {
     let queue = WorkQueue::new();
     queue.add_many(0..3);

@@ -346,7 +346,7 @@ impl Model {
         if !keeps {
             state.failures = 0;
         }
-        if matches!(verdict, End::Retry(_)) || (matches!(verdict, End::Again(_)) && state.ready.is_none()) {
+        if matches!(verdict, End::Retry(_) | End::Again(_)) {
             self.retries += 1;
         }
         if state.ready.is_some() {

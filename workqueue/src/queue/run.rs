@@ -209,9 +209,11 @@ impl<T: Clone + Eq + Hash> Core<T> {
         let wanted = match again {
             Again::Now => {
                 self.counters.dirty -= 1;
+                if matches!(verdict, Verdict::Again(_) | Verdict::Retry(_)) {
+                    self.counters.retries += 1;
+                }
                 if let Verdict::Retry(delay) = verdict {
                     // An event overtook the backoff: it is not served, so it does not count.
-                    self.counters.retries += 1;
                     self.free_tickets(Some(delay));
                 }
                 self.slots[index as usize].again = Again::No;
