@@ -441,6 +441,8 @@ impl<T: Clone + Eq + Hash> Core<T> {
             self.free = NONE;
             self.table = Table::with_capacity(needed);
             self.extras = Slab::new();
+            self.lines.shrink();
+            self.groups.shrink();
         }
         self.peak = 0;
     }
@@ -516,5 +518,35 @@ impl<T: Clone + Eq + Hash> Core<T> {
             }
         });
         1 << bit
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One flow and one group per key, so that both cost more than the keys.
+    fn burst(core: &mut Core<u32>, keys: u32, now: Instant) {
+        for key in 0..keys {
+            let request = Request {
+                flow: Some(Flow::of(key)),
+                group: Some(Group::of(key)),
+                ..Request::default()
+            };
+            core.add(key, request, now);
+        }
+        while let Some(taken) = core.take(now) {
+            core.finish(taken.lease, Verdict::Done, now);
+        }
+    }
+
+    #[test]
+    fn the_memory_of_a_burst_is_given_back_once_the_queue_is_empty_after_a_small_one() {
+        let now = Instant::now();
+        let mut core = Core::new(Config::default(), now);
+        burst(&mut core, 50_000, now);
+        burst(&mut core, 1, now);
+        assert!(core.slots.capacity() <= SHRINK_FLOOR);
+        assert!(core.lines.room() + core.groups.room() <= 2 * SHRINK_FLOOR);
     }
 }

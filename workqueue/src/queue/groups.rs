@@ -67,6 +67,19 @@ impl Groups {
         }
     }
 
+    /// So many fit without more memory.
+    #[cfg(test)]
+    pub(super) fn room(&self) -> usize {
+        self.groups.capacity() + self.by_id.capacity()
+    }
+
+    /// Gives the memory of groups back that have ended, if all have.
+    pub(super) fn shrink(&mut self) {
+        if self.groups.is_empty() {
+            (self.groups, self.by_id) = (Slab::new(), HashMap::default());
+        }
+    }
+
     /// Keys that wait for their group.
     pub(super) fn waiting(&self) -> usize {
         self.waiting

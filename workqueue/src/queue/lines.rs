@@ -165,6 +165,19 @@ impl Lines {
         }
     }
 
+    /// So many fit without more memory.
+    #[cfg(test)]
+    pub(super) fn room(&self) -> usize {
+        self.flows.capacity() + self.by_id.capacity()
+    }
+
+    /// Gives the memory of flows back that have ended, if all have.
+    pub(super) fn shrink(&mut self) {
+        if self.flows.is_empty() {
+            (self.flows, self.by_id) = (Slab::new(), HashMap::default());
+        }
+    }
+
     #[inline]
     fn line(&self, flow: u32, lane: usize) -> &Line {
         if flow == UNNAMED {
