@@ -4,11 +4,12 @@
 //! by pushing keep up to four times what they need, for as long as they are cached. Numbers other than plain integers and
 //! strings with escapes are handed to `serde_json`.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use serde::de::{
     self, DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, MapAccess, SeqAccess, VariantAccess,
     Visitor,
+    value::{BorrowedStrDeserializer, MapDeserializer},
 };
 
 use super::{
@@ -53,11 +54,19 @@ impl<'i, 'de> Reader<'i, 'de> {
         ReadError(format!("{what} (byte {})", self.at).into())
     }
 
-    /// What is here is not what the type wants, or no JSON at all.
+    /// What is here is not what the type wants, or no JSON at all. A scalar is stepped over, as `serde_json` does: a type
+    /// may make do without it.
     #[cold]
     fn unexpected(&mut self) -> ReadError {
         match self.peek() {
-            Some(b'"' | b'{' | b'[' | b't' | b'f' | b'n' | b'-' | b'0'..=b'9') => self.wrong(WRONG_TYPE),
+            Some(b'{' | b'[') => self.wrong(WRONG_TYPE),
+            Some(b'"' | b't' | b'f' | b'n' | b'-' | b'0'..=b'9') => {
+                let error = self.wrong(WRONG_TYPE);
+                match self.deserialize_any(de::IgnoredAny) {
+                    Ok(de::IgnoredAny) => error,
+                    Err(error) => error,
+                }
+            }
             Some(_) => self.wrong("the JSON is malformed"),
             None => self.wrong("the JSON is cut off"),
         }
@@ -118,11 +127,19 @@ impl<'i, 'de> Reader<'i, 'de> {
     /// The string whose first quote is here, if it is not [`plain`](Self::plain).
     #[cold]
     fn escaped(&mut self) -> Result<String, ReadError> {
+        self.escaped_with(serde_json::from_str)
+    }
+
+    /// As [`escaped`](Self::escaped), read from its quotes on by `read`.
+    fn escaped_with<T>(
+        &mut self,
+        read: impl FnOnce(&'de str) -> serde_json::Result<T>,
+    ) -> Result<T, ReadError> {
         let start = self.at + 1;
         let StringEnd::Quote(end) = string_end(&self.bytes()[start..]) else {
             return Err(self.wrong("a string does not end"));
         };
-        let text = serde_json::from_str(&self.text[start - 1..=start + end])
+        let text = read(&self.text[start - 1..=start + end])
             .map_err(|_| self.wrong("a string has a broken escape or a control character"))?;
         self.at = start + end + 1;
         Ok(text)
@@ -148,9 +165,8 @@ impl<'i, 'de> Reader<'i, 'de> {
             && digits.len() < 19
             && digits.iter().all(u8::is_ascii_digit)
             && (digits[0] != b'0' || (digits.len() == 1 && token.len() == 1));
-        let here = self.at;
-        self.at += len;
         if plain {
+            self.at += len;
             let value = digits
                 .iter()
                 .fold(0_u64, |value, digit| value * 10 + u64::from(digit - b'0'));
@@ -160,15 +176,69 @@ impl<'i, 'de> Reader<'i, 'de> {
                 visitor.visit_i64(-i64::try_from(value).unwrap_or(0))
             };
         }
-        let number: serde_json::Number = serde_json::from_str(&self.text[here..here + len])
-            .map_err(|_| self.wrong("a number is malformed"))?;
+        let text = &self.text[self.at..self.at + len];
+        let number: serde_json::Result<serde_json::Number> = serde_json::from_str(text);
+        // One that is too large has been read all the same.
+        if number.is_ok() || serde_json::from_str::<de::IgnoredAny>(text).is_ok() {
+            self.at += len;
+        }
+        let number = number.map_err(|_| self.wrong("a number is malformed or out of range"))?;
         if let Some(value) = number.as_u64() {
             visitor.visit_u64(value)
         } else if let Some(value) = number.as_i64() {
             visitor.visit_i64(value)
         } else {
-            visitor.visit_f64(number.as_f64().unwrap_or(f64::NAN))
+            match number.as_f64() {
+                Some(value) => visitor.visit_f64(value),
+                None => Err(self.wrong("a number is out of range")),
+            }
         }
+    }
+
+    /// An integer of more digits than others have.
+    fn integer<T: FromStr>(&mut self) -> Result<T, ReadError> {
+        let rest = &self.bytes()[self.at..];
+        let is_part = |byte: &&u8| matches!(byte, b'0'..=b'9' | b'-');
+        let len = rest.iter().take_while(is_part).count();
+        let token = &self.text[self.at..self.at + len];
+        let digits = token.strip_prefix('-').unwrap_or(token);
+        let integer = token.parse().ok();
+        let integer = integer.filter(|_| digits.len() == 1 || !digits.starts_with('0'));
+        let integer = integer.ok_or_else(|| self.wrong("a number is malformed or out of range"))?;
+        self.at += len;
+        Ok(integer)
+    }
+
+    fn signed<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, ReadError> {
+        visitor.visit_i128(self.integer()?)
+    }
+
+    fn unsigned<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, ReadError> {
+        visitor.visit_u128(self.integer()?)
+    }
+
+    /// A string where bytes are wanted.
+    fn byte_string<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, ReadError> {
+        match self.plain() {
+            Some(text) => visitor.visit_borrowed_bytes(text.as_bytes()),
+            // Halves of surrogates are bytes, though no text.
+            None => self
+                .escaped_with(|string| serde_json::Deserializer::from_str(string).deserialize_bytes(visitor)),
+        }
+    }
+
+    /// A value that is kept as it is written: a map of one member, as `serde_json` has it.
+    fn raw<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, ReadError> {
+        self.peek();
+        let start = self.at;
+        self.skip()?;
+        let raw = &self.text[start..self.at];
+        // Whoever keeps it counts on its being JSON.
+        if serde_json::from_str::<de::IgnoredAny>(raw).is_err() {
+            return Err(self.wrong("the JSON is malformed"));
+        }
+        let member = std::iter::once((RAW, BorrowedStrDeserializer::new(raw)));
+        visitor.visit_map(MapDeserializer::new(member))
     }
 
     fn bool<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, ReadError> {
@@ -227,11 +297,12 @@ impl<'i, 'de> Reader<'i, 'de> {
     /// Steps out of a container. The value is changed where it is: large ones are costly to move.
     #[inline(always)]
     fn leave<T>(&mut self, value: &mut Result<T, ReadError>, last: u8, what: &str) {
-        if value.is_ok() {
-            self.depth -= 1;
-            if let Err(error) = self.expect(last, what) {
-                *value = Err(error);
-            }
+        self.depth -= 1;
+        let end = self.expect(last, what);
+        if value.is_ok()
+            && let Err(error) = end
+        {
+            *value = Err(error);
         }
     }
 
@@ -323,9 +394,12 @@ impl<'de> Deserializer<'de> for &mut Reader<'_, 'de> {
     #[inline]
     fn deserialize_newtype_struct<V: Visitor<'de>>(
         self,
-        _: &'static str,
+        name: &'static str,
         visitor: V,
     ) -> Result<V::Value, ReadError> {
+        if name == RAW {
+            return self.raw(visitor);
+        }
         visitor.visit_newtype_struct(self)
     }
 
@@ -346,7 +420,11 @@ impl<'de> Deserializer<'de> for &mut Reader<'_, 'de> {
                     reader: &mut *self,
                     content: true,
                 });
-                self.leave(&mut value, b'}', "an object does not end");
+                if value.is_ok() {
+                    self.leave(&mut value, b'}', "an object does not end");
+                } else {
+                    self.depth -= 1;
+                }
                 value
             }
             _ => Err(self.wrong("a variant is missing")),
@@ -373,7 +451,7 @@ impl<'de> Deserializer<'de> for &mut Reader<'_, 'de> {
 
     fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         match self.peek() {
-            Some(b'"') => self.string(visitor),
+            Some(b'"') => self.byte_string(visitor),
             _ => self.deserialize_seq(visitor),
         }
     }
@@ -386,10 +464,12 @@ impl<'de> Deserializer<'de> for &mut Reader<'_, 'de> {
     typed! { b't' | b'f' => bool: deserialize_bool() }
     typed! {
         b'-' | b'0'..=b'9' => number:
-            deserialize_i8() deserialize_i16() deserialize_i32() deserialize_i64() deserialize_i128()
-            deserialize_u8() deserialize_u16() deserialize_u32() deserialize_u64() deserialize_u128()
+            deserialize_i8() deserialize_i16() deserialize_i32() deserialize_i64()
+            deserialize_u8() deserialize_u16() deserialize_u32() deserialize_u64()
             deserialize_f32() deserialize_f64()
     }
+    typed! { b'-' | b'0'..=b'9' => signed: deserialize_i128() }
+    typed! { b'-' | b'0'..=b'9' => unsigned: deserialize_u128() }
     typed! {
         b'[' => seq: deserialize_seq() deserialize_tuple(usize) deserialize_tuple_struct(&'static str, usize)
     }
@@ -431,10 +511,18 @@ struct Name<'r, 'i, 'de>(&'r mut Reader<'i, 'de>);
 macro_rules! named_number {
     ($($method:ident)*) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
-            let text = self.0.plain().ok_or_else(|| self.0.wrong("a member's name is no number"))?;
-            let number: serde_json::Number =
-                serde_json::from_str(text).map_err(|_| self.0.wrong("a member's name is no number"))?;
-            number.$method(visitor).map_err(|_| self.0.wrong("a member's name is no such number"))
+            let reader = self.0;
+            reader.at += 1;
+            let first = reader.bytes().get(reader.at);
+            if !matches!(first, Some(b'-' | b'0'..=b'9')) {
+                return Err(reader.wrong("a member's name is no number"));
+            }
+            let number = reader.$method(visitor)?;
+            if reader.bytes().get(reader.at) != Some(&b'"') {
+                return Err(reader.wrong("a member's name is no number"));
+            }
+            reader.at += 1;
+            Ok(number)
         }
     )*};
 }
@@ -447,8 +535,24 @@ impl<'de> Deserializer<'de> for Name<'_, '_, 'de> {
     }
 
     named_number! {
-        deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_u8 deserialize_u16 deserialize_u32
-        deserialize_u64
+        deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_i128 deserialize_u8 deserialize_u16
+        deserialize_u32 deserialize_u64 deserialize_u128 deserialize_f32 deserialize_f64
+    }
+
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        match self.0.plain() {
+            Some("true") => visitor.visit_bool(true),
+            Some("false") => visitor.visit_bool(false),
+            _ => Err(self.0.wrong("a member's name is no bool")),
+        }
+    }
+
+    fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        self.0.byte_string(visitor)
+    }
+
+    fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        self.0.byte_string(visitor)
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
@@ -473,7 +577,7 @@ impl<'de> Deserializer<'de> for Name<'_, '_, 'de> {
     }
 
     serde::forward_to_deserialize_any! {
-        bool i128 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple tuple_struct map struct
+        char str string unit unit_struct seq tuple tuple_struct map struct
         identifier ignored_any
     }
 }
@@ -585,6 +689,8 @@ impl fmt::Display for ReadError {
 
 impl std::error::Error for ReadError {}
 
+/// The name under which `serde_json` asks for a value as it is written.
+const RAW: &str = "$serde_json::private::RawValue";
 const WRONG_TYPE: &str = "a member has the wrong type or value";
 /// Elements are counted no deeper than this: a part of the text is looked at once for every array around it.
 const COUNT_DEPTH: u32 = 16;
