@@ -671,8 +671,16 @@ impl<K> ContentsRun<K> {
         for entry in self.entries.drain(self.page.entries_before..) {
             self.index.remove(&entry.key);
         }
-        for (key, Slot { uid, version }) in self.page.superseded.drain(..).rev() {
-            self.index.insert(key, uid, version);
+        let superseded = std::mem::take(&mut self.page.superseded);
+        if !superseded.is_empty() {
+            // What superseded itself within the page was not there before.
+            let mut before = KeyMap::default();
+            before.extend(self.entries.iter().map(|entry| (entry.key.clone(), ())));
+            for (key, Slot { uid, version }) in superseded.into_iter().rev() {
+                if before.contains_key(&key) {
+                    self.index.insert(key, uid, version);
+                }
+            }
         }
         self.poison.truncate(self.page.poison_before);
         self.items = self.page.items_before;

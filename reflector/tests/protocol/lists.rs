@@ -176,6 +176,23 @@ async fn a_page_that_breaks_leaves_nothing_behind() {
     assert!(rig.reflector.quarantined().is_empty());
 }
 
+/// A page may name an object twice: what it brought is forgotten as a whole.
+#[tokio::test(start_paused = true)]
+async fn a_page_that_names_an_object_twice_and_breaks_does_not_lose_it() {
+    let twice = page("10", "u", &[object("b", 5), object("b", 6)]);
+    let server = Server::script(
+        vec![
+            Answer::ok([text(page("10", "t", &[object("a", 3)]))]),
+            Answer::ok([text(twice[..twice.len() - 1].to_owned()), Piece::Reset]),
+            Answer::list("10", &[object("b", 5)]),
+        ],
+        vec![Answer::watch([])],
+    );
+    let rig = Rig::plain(server);
+    rig.run(30).await;
+    assert_eq!(rig.store.contents(), ["a@3", "b@5"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_list_whose_names_are_escaped_is_no_empty_list() {
     let escaped = list("10", &[object("a", 3), object("b", 5)]).replace("\"items\"", r#""\u0069t\u0065ms""#);
