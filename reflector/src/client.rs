@@ -31,7 +31,7 @@ use crate::{
     Commons, Decode, Error, ErrorKind, EventStream, GetRequest, Got, Held, Item, Json, ListRequest,
     ListStream, ListWatch, Poison, Purpose, WatchRequest,
     decode::{DecodeError, Indexed, Transformed},
-    wire::{envelope::Envelope, index::Index},
+    wire::{envelope::Envelope, index::Index, scan::Skipper},
 };
 
 /// Lists and watches one kind through a Kubernetes client.
@@ -399,7 +399,7 @@ impl<K: Object> ListWatch<K> for ApiListWatch<K> {
             Err(error) => return Err(error),
         };
         let json = answer.whole(self.context.limits.object_bytes).await?;
-        match self.context.read("get", &json, u32::MAX) {
+        match self.context.read("get", &json) {
             Read::Item(item) => Ok(Some(Got::Object(item))),
             Read::Poison(poison) => Ok(Some(Got::Poison(poison))),
             Read::OtherShard => Ok(None),
@@ -423,41 +423,37 @@ enum Read<K> {
 }
 
 impl<K: Object> Context<K> {
-    /// Reads one object; `depth` is how deep it nests, where that is known.
-    fn read(&self, operation: &'static str, json: &[u8], depth: u32) -> Read<K> {
+    /// Reads one object.
+    fn read(&self, operation: &'static str, json: &[u8]) -> Read<K> {
         let envelope = Envelope::read(json);
         if self.is_elsewhere(&envelope) {
             return Read::OtherShard;
         }
-        let checked = self.check(operation, &envelope).and_then(|()| {
-            if depth != u32::MAX && depth > self.limits.depth {
-                Err(Error::new(
-                    ErrorKind::Decode,
-                    operation,
-                    "the object nests too deep",
-                ))
-            } else {
-                Ok(())
-            }
-        });
-        if let Err(error) = checked {
+        if let Err(error) = self.check(operation, &envelope) {
             return Read::Poison(self.poison(&envelope, error));
         }
-        self.decode(operation, json, None, &envelope)
+        self.look_and_decode(operation, json, &envelope)
     }
 
-    /// Decodes one object; `index` is its own, where there is one.
+    /// Decodes one object that nobody has looked through yet, unless it nests too deep.
+    fn look_and_decode(&self, operation: &'static str, json: &[u8], envelope: &Envelope<'_>) -> Read<K> {
+        let (mut skipper, mut index) = (Skipper::default(), Index::with_room_for(json.len()));
+        skipper.feed_whole(json, &mut index);
+        if skipper.deepest() > self.limits.depth {
+            return Read::Poison(self.poison(envelope, too_deep(operation)));
+        }
+        self.decode(operation, json, &index, envelope)
+    }
+
+    /// Decodes one object with its index.
     fn decode(
         &self,
         operation: &'static str,
         json: &[u8],
-        index: Option<&Index>,
+        index: &Index,
         envelope: &Envelope<'_>,
     ) -> Read<K> {
-        let decode = || match index {
-            Some(index) => self.decode.decode_indexed(&Indexed::new(json, index)),
-            None => self.decode.decode(json),
-        };
+        let decode = || self.decode.decode_indexed(&Indexed::new(json, index));
         let decoded = std::panic::catch_unwind(std::panic::AssertUnwindSafe(decode))
             .unwrap_or_else(|_| Err(DecodeError::new("the decoder panicked")));
         match (decoded, envelope.key()) {
@@ -575,6 +571,10 @@ impl<K> fmt::Debug for ApiListWatch<K> {
             .field("limits", &self.context.limits)
             .finish_non_exhaustive()
     }
+}
+
+fn too_deep(operation: &'static str) -> Error {
+    Error::new(ErrorKind::Decode, operation, "the object nests too deep")
 }
 
 /// Whether this is the kind of what is no object: an answer in another form than was asked for.

@@ -12,6 +12,7 @@ use informer_store::{Object, ResourceVersion};
 use super::{
     Context, Read,
     answer::{Answer, Status, garbled, transport},
+    too_deep,
 };
 use crate::{
     Error, ErrorKind, Held, Item, ListEnd, Listed, Purpose, Seen,
@@ -140,7 +141,7 @@ fn read_item<K: Object>(
                 "the item is of another kind",
             ))
         } else if item.deepest > context.limits.depth {
-            Err(Error::new(ErrorKind::Decode, "list", "the object nests too deep"))
+            Err(too_deep("list"))
         } else if envelope.version.is_empty() {
             Err(Error::new(
                 ErrorKind::Decode,
@@ -164,7 +165,11 @@ fn read_item<K: Object>(
     if let Some(item) = held_item(held, &envelope) {
         return Listed::Held(item);
     }
-    match context.decode("list", item.json, item.index, &envelope) {
+    let read = match item.index {
+        Some(index) => context.decode("list", item.json, index, &envelope),
+        None => context.look_and_decode("list", item.json, &envelope),
+    };
+    match read {
         Read::Item(item) => Listed::Object(item),
         Read::Poison(poison) => Listed::Poison(poison),
         Read::OtherShard => Listed::OtherShard,

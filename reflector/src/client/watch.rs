@@ -178,11 +178,11 @@ fn read_line<K: Object>(
         return Ok(Event::Added(item));
     }
     let read = match context.check("watch", &envelope) {
-        Ok(()) => match context.decode("watch", object, None, &envelope) {
+        Ok(()) => match context.look_and_decode("watch", object, &envelope) {
             // Members behind the object are rare enough to be looked for only now.
             Read::Poison(poison) => match exactly(line) {
                 Some((_, shorter)) if shorter.len() < object.len() => {
-                    context.decode("watch", shorter, None, &envelope)
+                    context.look_and_decode("watch", shorter, &envelope)
                 }
                 _ => Read::Poison(poison),
             },

@@ -26,6 +26,11 @@ struct Marks {
 }
 
 impl Index {
+    /// An empty one, for a text of so many bytes.
+    pub(crate) fn with_room_for(bytes: usize) -> Self {
+        Self(Vec::with_capacity(bytes.div_ceil(SIZE)))
+    }
+
     /// Goes on with a block, of which these bytes are in no string.
     #[inline(always)]
     pub(crate) fn push(&mut self, block: &Block, outside: u64) {
@@ -55,7 +60,7 @@ impl Index {
 
     /// As [`new`](Self::new), with these vectors.
     pub(crate) fn with(level: Level, text: &[u8]) -> Self {
-        let mut index = Self(Vec::with_capacity(text.len().div_ceil(SIZE)));
+        let mut index = Self::with_room_for(text.len());
         dispatch!(level, simd => index.fill(simd, text));
         index
     }

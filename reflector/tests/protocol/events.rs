@@ -311,3 +311,20 @@ async fn p9_a_bookmark_too_long_to_be_a_version_changes_nothing() {
     );
     assert_eq!(rig.reflector.stats().bad_versions, 1);
 }
+
+/// Members that nobody reads count as well: an object is not well in a watch and set apart in a list.
+#[tokio::test(start_paused = true)]
+async fn an_object_that_nests_too_deep_is_set_apart_in_watches_as_in_lists() {
+    let deep = format!(r#"{{"unknown":{}{},"kind""#, "[".repeat(150), "]".repeat(150));
+    let deep = object("c", 11).replacen(r#"{"kind""#, &deep, 1);
+    let server = Server::script(
+        vec![abc()],
+        vec![Answer::watch([event("ADDED", &deep), modified("a", 12)])],
+    );
+    let rig = Rig::plain(server);
+    rig.run(10).await;
+    assert_eq!(rig.store.contents(), ["a@12", "b@5"]);
+    let quarantined = rig.reflector.quarantined();
+    assert_eq!(quarantined.len(), 1);
+    assert_eq!(quarantined[0].version.as_u64(), Some(11));
+}
