@@ -55,18 +55,21 @@ impl ObjectKey {
     #[must_use]
     pub fn new(namespace: Option<&str>, name: &str) -> Self {
         match namespace {
-            Some(namespace) if !namespace.is_empty() => Self::namespaced(namespace, name),
-            _ => Self::cluster(name),
+            Some(namespace) => Self::namespaced(namespace, name),
+            None => Self::cluster(name),
         }
     }
 
-    /// The key of `name` in `namespace`.
+    /// The key of `name` in `namespace`, or of a cluster-scoped object where `namespace` is empty.
     ///
     /// # Panics
     /// If `namespace` is 4 GiB or longer.
     #[must_use]
     #[track_caller]
     pub fn namespaced(namespace: &str, name: &str) -> Self {
+        if namespace.is_empty() {
+            return Self::cluster(name);
+        }
         // Put together on the stack: a key costs one allocation, its own.
         let mut text = SmallVec::<[u8; 128]>::with_capacity(namespace.len() + 1 + name.len());
         text.extend_from_slice(namespace.as_bytes());

@@ -272,3 +272,12 @@ async fn a_plain_store_can_stand_behind_a_reflector() {
         .unwrap();
     assert!(direct.0.is_empty());
 }
+
+#[test]
+fn an_empty_namespace_is_none_however_a_key_is_made() {
+    let key = ObjectKey::namespaced("", "node");
+    assert_eq!(key, ObjectKey::cluster("node"));
+    assert_eq!((key.namespace(), key.as_str()), (None, "node"));
+    assert_eq!(key.as_ref().hash(), key.precomputed_hash());
+    assert_eq!(key.to_string().parse(), Ok(key));
+}
