@@ -206,6 +206,9 @@ impl Splitter {
         };
         let colon = super::scan::trim_start(&self.buffer[end..]);
         match colon.first() {
+            None if self.buffer.len() > HEAD_MAX => {
+                return Some(Part::Malformed("the list's head is too large"));
+            }
             None => return Some(Part::More),
             Some(b':') => {}
             Some(_) => return Some(Part::Malformed("the answer is no list")),

@@ -545,3 +545,21 @@ async fn l7_a_list_of_nothing_but_bad_objects_is_no_more_work_than_another() {
     assert_eq!(rig.reflector.quarantined().len(), 20_000);
     assert_eq!(rig.store.contents().len(), 2_000);
 }
+
+/// Blanks may be many, but not without end where they have to be kept.
+#[tokio::test(start_paused = true)]
+async fn a_name_in_a_list_that_nothing_follows_is_given_up() {
+    let blank = format!("\"kind\"{}", " ".repeat(300 * 1024));
+    let endless = list("10", &[object("a", 3)]).replacen("\"kind\"", &blank, 1);
+    let pieces: Vec<_> = endless.as_bytes().chunks(8 * 1024).collect();
+    let pieces = pieces
+        .into_iter()
+        .map(|piece| Piece::Bytes(piece.to_vec().into()));
+    let server = Server::script(
+        vec![Answer::ok(pieces), Answer::list("11", &[object("a", 3)])],
+        vec![Answer::watch([])],
+    );
+    let rig = Rig::plain(server);
+    rig.run(10).await;
+    assert_eq!(rig.store.log(), ["replace 1@11"]);
+}
