@@ -68,6 +68,8 @@ pub struct DeltaFifo<K> {
     number: u64,
     /// The newest delta handed out that moved the history, and the version it brought.
     cut: (u64, ResourceVersion),
+    /// Whether versions of single deltas say how far the history has come.
+    claims_deltas: bool,
     /// The newest delta of the first replacement, until that has been handed out whole.
     initial: Initial,
     known: Option<Known<K>>,
@@ -160,11 +162,18 @@ impl<K: Object> DeltaFifo<K> {
             resync_at: 0,
             number: 0,
             cut: (0, ResourceVersion::UNSET),
+            claims_deltas: true,
             initial: Initial::Missing,
             known,
             hasher: RandomState::default(),
             stats: Stats::default(),
         }
+    }
+
+    /// From now on only replacements and bookmarks say how far the history has come: the deltas are of several
+    /// histories, which do not go on together.
+    pub fn claim_bookmarks_only(&mut self) {
+        self.claims_deltas = false;
     }
 
     /// Takes a delta. O(1), except for a replacement.
@@ -355,7 +364,9 @@ impl<K: Object> DeltaFifo<K> {
                 take(node);
             }
         }
-        if let (number, Some((index, noted))) = newest {
+        if let (number, Some((index, noted))) = newest
+            && self.claims_deltas
+        {
             self.cut.0 = number;
             let version = if noted == 0 {
                 version_of(&deltas[index])

@@ -150,6 +150,15 @@ impl<K: Object> ReflectorStore<K> for Producer<K> {
         self.push(Delta::Bookmark(version)).await
     }
 
+    async fn merge(&self, delta: Delta<K>, reached: Option<ResourceVersion>) -> Result<(), Closed> {
+        self.shared.lock().fifo.claim_bookmarks_only();
+        self.push(delta).await?;
+        match reached {
+            Some(version) => self.push(Delta::Bookmark(version)).await,
+            None => Ok(()),
+        }
+    }
+
     fn held(&self, key: KeyRef<'_>, uid: &str, version: &str) -> Option<Arc<K>> {
         self.held.as_ref().and_then(|look_up| look_up(key, uid, version))
     }

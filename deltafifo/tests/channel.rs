@@ -328,3 +328,21 @@ fn a_list_that_is_put_back_and_dealt_out_in_parts_is_synced_with_its_last_part()
     assert_ready_ok!(task::spawn(consumer.lease(1)).poll()).commit();
     assert!(producer.monitor().is_synced());
 }
+
+/// What one of several histories brings says nothing of the others: only what all have reached is claimed.
+#[test]
+fn deltas_of_several_histories_claim_no_more_than_all_have_reached() {
+    for discipline in [Discipline::Ordered, Discipline::Compressed] {
+        let (producer, mut consumer) = channel(Config::default().discipline(discipline));
+        let pop = |consumer: &mut Consumer<Obj>| consumer.try_pop_batch(9).unwrap().unwrap().version.clone();
+        assert_ready_ok!(task::spawn(producer.push(replaced(&[], 5))).poll());
+        assert_eq!(pop(&mut consumer), Some("5".into()));
+        assert_ready_ok!(task::spawn(producer.merge(added("a", "u1", 20), None)).poll());
+        assert_eq!(pop(&mut consumer), Some("5".into()));
+        assert_ready_ok!(task::spawn(producer.merge(added("b", "u2", 15), Some("15".into()))).poll());
+        assert_ready_ok!(task::spawn(producer.merge(updated("a", "u1", 30), None)).poll());
+        assert_eq!(pop(&mut consumer), Some("15".into()));
+        assert_ready_ok!(task::spawn(producer.bookmark("30".into())).poll());
+        assert_eq!(pop(&mut consumer), Some("30".into()));
+    }
+}

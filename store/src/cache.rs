@@ -452,6 +452,11 @@ impl<K: Object> ReflectorStore<K> for Cache<K> {
         Ok(())
     }
 
+    async fn merge(&self, delta: Delta<K>, reached: Option<ResourceVersion>) -> Result<(), Closed> {
+        self.inner.apply_one(delta, reached);
+        Ok(())
+    }
+
     fn held(&self, key: KeyRef<'_>, uid: &str, version: &str) -> Option<Arc<K>> {
         self.inner.state.read(|state| {
             let held = state.find_metadata_ref(key)?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::{Batch, Entry, KeyRef, Replacement, ResourceVersion, ResyncPart, Tombstone};
+use crate::{Batch, Delta, Entry, KeyRef, Replacement, ResourceVersion, ResyncPart, Tombstone};
 
 /// Where a reflector puts what it learns: a store, a delta FIFO, or anything of the user's.
 ///
@@ -41,6 +41,27 @@ pub trait ReflectorStore<K: Send + Sync + 'static>: Send + Sync {
     /// Learns that nothing changed up to `version`.
     async fn bookmark(&self, version: ResourceVersion) -> Result<(), Closed>;
 
+    /// Takes a change of one of several histories that share this store. How far all of them have come is told by
+    /// `reached`, where that has moved, and by [`bookmark`](Self::bookmark); the change's own version says nothing of
+    /// the others. Never a replacement.
+    ///
+    /// Default: the method for that change, then [`bookmark`](Self::bookmark). Who claims the versions of single changes
+    /// should do better.
+    async fn merge(&self, delta: Delta<K>, reached: Option<ResourceVersion>) -> Result<(), Closed> {
+        match delta {
+            Delta::Added(entry) => self.add(entry).await?,
+            Delta::Updated(entry) | Delta::Sync(entry) => self.update(entry).await?,
+            Delta::Deleted(tombstone) => self.delete(tombstone).await?,
+            Delta::Replaced(replacement) => self.replace(replacement).await?,
+            Delta::Resync(part) => self.resync(part).await?,
+            Delta::Bookmark(version) => self.bookmark(version).await?,
+        }
+        match reached {
+            Some(version) => self.bookmark(version).await,
+            None => Ok(()),
+        }
+    }
+
     /// What is held under `key`, if its uid and version are these: such an object need not be decoded again.
     fn held(&self, _key: KeyRef<'_>, _uid: &str, _version: &str) -> Option<Arc<K>> {
         None
@@ -71,6 +92,10 @@ impl<K: Send + Sync + 'static, S: ReflectorStore<K> + ?Sized> ReflectorStore<K> 
 
     async fn bookmark(&self, version: ResourceVersion) -> Result<(), Closed> {
         (**self).bookmark(version).await
+    }
+
+    async fn merge(&self, delta: Delta<K>, reached: Option<ResourceVersion>) -> Result<(), Closed> {
+        (**self).merge(delta, reached).await
     }
 
     fn held(&self, key: KeyRef<'_>, uid: &str, version: &str) -> Option<Arc<K>> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use informer_store::{Closed, Delta, Object, ReflectorStore, Replacement, ResourceVersion};
+use informer_store::{Cause, Closed, Delta, Object, ReflectorStore, Replacement, ResourceVersion};
 use tokio::sync::{Mutex, Notify};
 
 /// Where machines deliver to. Several of them share the store: it gets one replacement once all have listed, then
@@ -52,16 +52,15 @@ impl<K: Object> Sink<K> {
             Delta::Bookmark(version) => {
                 let mut parts = merge.parts.lock().await;
                 parts.versions[part] = version;
-                let reached = parts.reached();
-                if reached > parts.claimed {
-                    parts.claimed = reached.clone();
-                    return self.store.bookmark(reached).await;
+                match parts.claim() {
+                    Some(reached) => self.store.bookmark(reached).await,
+                    None => Ok(()),
                 }
-                Ok(())
             }
             delta => {
-                let _alone = merge.parts.lock().await;
-                self.store_takes(delta).await
+                let mut parts = merge.parts.lock().await;
+                let reached = parts.go_on(part, &delta);
+                self.store.merge(delta, reached).await
             }
         }
     }
@@ -90,6 +89,7 @@ impl<K: Object> Sink<K> {
         for replacement in parts.waiting.iter_mut().filter_map(Option::take) {
             whole.entries.extend(replacement.entries);
             whole.kept.extend(replacement.kept);
+            whole.rewound |= replacement.rewound;
         }
         self.store.replace(whole).await?;
         parts.claimed = version;
@@ -111,7 +111,32 @@ impl<K: Object> Sink<K> {
     }
 }
 
-impl<K> Parts<K> {
+impl<K: Object> Parts<K> {
+    /// Notes what `delta` says of how far source `part` has come; how far all have come, if that has moved. What a list
+    /// brings comes in no order, and its end is told by a bookmark.
+    fn go_on(&mut self, part: usize, delta: &Delta<K>) -> Option<ResourceVersion> {
+        let version = match delta {
+            Delta::Added(entry) | Delta::Updated(entry) if entry.cause == Cause::Live => {
+                entry.object.version()
+            }
+            Delta::Deleted(tombstone) if tombstone.cause == Cause::Live => tombstone.version.clone(),
+            _ => return None,
+        };
+        if version > self.versions[part] {
+            self.versions[part] = version;
+        }
+        self.claim()
+    }
+
+    /// How far all have come, if the store has not been told.
+    fn claim(&mut self) -> Option<ResourceVersion> {
+        let reached = self.reached();
+        (reached > self.claimed).then(|| {
+            self.claimed.clone_from(&reached);
+            reached
+        })
+    }
+
     /// How far every source has come.
     fn reached(&self) -> ResourceVersion {
         let mut reached = self.versions[0].clone();

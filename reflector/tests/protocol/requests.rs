@@ -427,3 +427,73 @@ async fn a_resync_is_spread_over_its_period_and_heeds_no_relist() {
         assert_eq!(*part, format!("resync {}/10", nth % 10));
     }
 }
+
+/// What one source has seen says nothing of the others: the store claims what all of them have reached.
+#[tokio::test(start_paused = true)]
+async fn a_store_of_several_namespaces_claims_no_more_than_all_have_reached() {
+    let of = |namespace: &str, name: &str, version| {
+        object(name, version).replace("\"default\"", &format!("\"{namespace}\""))
+    };
+    let server = Server::new(move |seen| {
+        let a = seen.uri.contains("/namespaces/a/");
+        match (a, seen.is_watch()) {
+            (true, false) => Answer::list("10", &[of("a", "x", 3)]),
+            (false, false) => Answer::list("12", &[of("b", "y", 4)]),
+            (true, true) => Answer::watch([pause(5), event("MODIFIED", &of("a", "x", 20))]),
+            (false, true) => Answer::watch([
+                pause(10),
+                event("MODIFIED", &of("b", "y", 15)),
+                pause(5),
+                bookmark("30"),
+            ]),
+        }
+    });
+    let cache = informer_store::Cache::<ConfigMap>::new();
+    let source = |namespace: &str| {
+        ApiListWatch::<ConfigMap>::namespaced(server.client(), namespace).no_streaming_lists()
+    };
+    let reflector = Reflector::builder(source("a"), cache.clone())
+        .also(source("b"))
+        .seed(7)
+        .build();
+    let claims = async {
+        for (seconds, claimed) in [(7, 12), (5, 15), (5, 20)] {
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            assert_eq!(cache.resource_version().as_u64(), Some(claimed));
+        }
+    };
+    reflector.run(claims).await.expect("nothing ends the run");
+}
+
+/// A run after another is held against what that one had seen; a history that went back since is declared by all.
+#[tokio::test(start_paused = true)]
+async fn several_namespaces_whose_history_went_back_between_runs_are_taken_whole() {
+    let listed = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(50));
+    let version = std::sync::Arc::clone(&listed);
+    let server = Server::new(move |seen| {
+        if seen.is_watch() {
+            return Answer::watch([]);
+        }
+        let version = version.load(std::sync::atomic::Ordering::Relaxed);
+        let a = seen.uri.contains("/namespaces/a/");
+        let (namespace, name) = if a { ("a", "x") } else { ("b", "y") };
+        let object = object(name, version - 5).replace("\"default\"", &format!("\"{namespace}\""));
+        Answer::list(&version.to_string(), &[object])
+    });
+    let cache = informer_store::Cache::<ConfigMap>::new();
+    let source = |namespace: &str| {
+        ApiListWatch::<ConfigMap>::namespaced(server.client(), namespace).no_streaming_lists()
+    };
+    let reflector = Reflector::builder(source("a"), cache.clone())
+        .also(source("b"))
+        .seed(7)
+        .build();
+    let run = |seconds| reflector.run(tokio::time::sleep(Duration::from_secs(seconds)));
+    run(5).await.expect("nothing ends the run");
+    assert_eq!(cache.resource_version().as_u64(), Some(50));
+    listed.store(20, std::sync::atomic::Ordering::Relaxed);
+    run(200).await.expect("nothing ends the run");
+    assert_eq!(cache.resource_version().as_u64(), Some(20));
+    let held = cache.get("a", "x").expect("it is listed");
+    assert_eq!(held.metadata.resource_version.as_deref(), Some("15"));
+}
