@@ -243,7 +243,7 @@ fn parts_can_be_kept_as_they_are() {
 enum Untagged {
     Number(i64),
     Text(String),
-    Many(Vec<Untagged>),
+    Many(Vec<Self>),
     Named { name: String },
     Any(serde_json::Value),
 }
