@@ -108,7 +108,8 @@ impl StdError for DecodeError {
 /// way every array is allocated at its size.
 ///
 /// Leaves out `metadata.managedFields` unless told otherwise: it is a third of a typical object and hardly anybody
-/// reads it. What is left out is never allocated.
+/// reads it. What is left out is never allocated. Of what is left out, and of members that the type does not have, only
+/// where strings and brackets end is looked at: whether it is JSON otherwise is not checked.
 pub struct Json<K> {
     hidden: Vec<Path>,
     #[cfg(feature = "simd-json")]
