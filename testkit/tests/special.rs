@@ -1,11 +1,40 @@
 //! Requests that are no plain create, read, update or delete.
 
-use informer_testkit::ApiServer;
+use informer_testkit::{ApiServer, Body};
 use serde_json::{Value, json};
+use tower::Service;
 
 async fn send(server: &ApiServer, method: &str, uri: &str, body: Value) -> (u16, Value) {
     let (status, text) = server.request(method, uri, body.to_string()).await;
     (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+}
+
+/// Applies to the config map `a`: the fields given, and the name unless the metadata is among them.
+async fn apply(server: &ApiServer, manager: &str, rest: Value) -> (u16, Value) {
+    let mut config = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}});
+    for (field, value) in rest.as_object().expect("fields") {
+        config[field] = value.clone();
+    }
+    let uri = format!("/api/v1/namespaces/default/configmaps/a?fieldManager={manager}");
+    patch(server, &uri, "application/apply-patch+yaml", &config).await
+}
+
+async fn patch(server: &ApiServer, uri: &str, media: &str, body: &Value) -> (u16, Value) {
+    let request = http::Request::builder()
+        .method("PATCH")
+        .uri(uri)
+        .header("content-type", media)
+        .body(Body::full(body.to_string()))
+        .expect("a request");
+    let answer = server.service().call(request).await.expect("an answer");
+    let status = answer.status().as_u16();
+    let body = http_body_util::BodyExt::collect(answer.into_body())
+        .await
+        .expect("a body");
+    (
+        status,
+        serde_json::from_slice(&body.to_bytes()).unwrap_or_default(),
+    )
 }
 
 fn pod() -> Value {
@@ -278,5 +307,76 @@ async fn an_event_shows_in_both_groups_in_the_shape_of_each() {
     assert_eq!(
         server.get("events", "default", "b").expect("there")["message"],
         "changed"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_manager_that_states_no_more_than_the_name_gives_up_its_fields_alone() {
+    let server = ApiServer::builder().managed_fields(true).build();
+    let apply = async |manager: &str, rest: Value| apply(&server, manager, rest).await.0;
+    assert_eq!(apply("one", json!({"data": {"x": "1"}})).await, 201);
+    let before = server.get("configmaps", "default", "a").expect("there");
+    let labelled = json!({"metadata": {"name": "a", "labels": {"l": "1"}}, "data": {"y": "1"}});
+    assert_eq!(apply("two", labelled).await, 200);
+    assert_eq!(apply("two", json!({})).await, 200);
+    let after = server.get("configmaps", "default", "a").expect("there");
+    assert_eq!(after["data"], json!({"x": "1"}));
+    assert!(after["metadata"]["labels"]["l"].is_null(), "{after}");
+    for field in ["name", "namespace", "uid", "creationTimestamp"] {
+        assert_eq!(after["metadata"][field], before["metadata"][field], "{field}");
+    }
+    // What is left of the metadata is nobody's to give up, whether the name is stated or not.
+    assert_eq!(
+        apply("two", json!({"metadata": {"labels": {"l": "1"}}})).await,
+        200
+    );
+    assert_eq!(apply("two", json!({"metadata": {}})).await, 200);
+    let after = server.get("configmaps", "default", "a").expect("there");
+    assert_eq!(after["metadata"]["uid"], before["metadata"]["uid"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn fields_without_an_owner_belong_to_who_came_before_the_first_apply() {
+    let server = ApiServer::builder().managed_fields(true).build();
+    let uri = "/api/v1/namespaces/default/configmaps/a?fieldManager=m";
+    let merge = "application/merge-patch+json";
+    let create = json!({"metadata": {"name": "a"}});
+    server.create("configmaps", create).expect("created");
+    // Nobody owns a field of it, and a plain write does not change that.
+    let (status, body) = patch(&server, uri, merge, &json!({"data": {"k": "v"}})).await;
+    assert_eq!(
+        (status, &body["metadata"]["managedFields"]),
+        (200, &Value::Null),
+        "{body}"
+    );
+    let (status, body) = apply(&server, "one", json!({"data": {"k": "w"}})).await;
+    assert_eq!(
+        (status, body["message"].as_str().unwrap_or_default()),
+        (
+            409,
+            "Apply failed with 1 conflict: conflict with \"before-first-apply\" using v1: .data.k"
+        )
+    );
+    let (status, body) = apply(&server, "one", json!({"data": {"k": "v", "l": "1"}})).await;
+    assert_eq!(status, 200, "{body}");
+    let owners = body["metadata"]["managedFields"]
+        .as_array()
+        .expect("owners")
+        .clone();
+    let owners: Vec<_> = owners.iter().map(|o| (&o["manager"], &o["operation"])).collect();
+    assert_eq!(
+        owners,
+        [
+            (&json!("one"), &json!("Apply")),
+            (&json!("before-first-apply"), &json!("Update"))
+        ]
+    );
+    // One empty entry takes all owners away, whatever else the write changes.
+    let forget = json!({"metadata": {"managedFields": [{}]}, "data": {"k": "x"}});
+    let (status, body) = patch(&server, uri, merge, &forget).await;
+    assert_eq!(
+        (status, &body["metadata"]["managedFields"]),
+        (200, &Value::Null),
+        "{body}"
     );
 }

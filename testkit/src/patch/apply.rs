@@ -70,7 +70,8 @@ pub(crate) fn apply(
     }
     let root = Place::root(kind);
     let manager = std::mem::take(&mut ctx.manager);
-    let mut own = stated(config, root);
+    let named = stated(config, root);
+    let mut own = named.clone();
     strip(kind, apply.target, &mut own);
 
     let empty = Value::Object(Map::new());
@@ -79,6 +80,9 @@ pub(crate) fn apply(
     merge(&mut merged, config, root);
 
     let mut entries = read(live.pointer("/metadata/managedFields"));
+    if entries.is_empty() && ctx.track_updates && current.is_some() {
+        entries.extend(before_first_apply(kind, live, apply.target));
+    }
     let id = Entry {
         manager,
         operation: Operation::Apply,
@@ -95,7 +99,9 @@ pub(crate) fn apply(
         let others = entries
             .iter()
             .fold(FieldSet::default(), |all, entry| all.union(&entry.fields));
-        let kept = id.fields.union(&others).with_parents();
+        // What identifies the object is stated and owned by nobody, and must not go with a metadata that loses the rest.
+        let mut kept = id.fields.union(&named).union(&others).with_parents();
+        kept.insert(&["f:metadata".to_owned()]);
         before
             .fields
             .with_parents()
@@ -114,6 +120,8 @@ pub(crate) fn apply(
     conflicts(&mut entries, &changed.touched, apply.force)?;
     for entry in &mut entries {
         entry.fields = entry.fields.difference(&changed.removed);
+        // Who is named here for the first time is no older than this request.
+        entry.time.get_or_insert_with(|| write::stamp(ctx.now));
     }
 
     let mut id = id;
@@ -132,6 +140,20 @@ pub(crate) fn apply(
     // The result is read as any object is; what does not fit has been refused above.
     let _ = write::read_as(kind, &mut merged, &mut Vec::new());
     Ok(merged)
+}
+
+/// Who owns what an object without managed fields held when the first manager applies something to it.
+fn before_first_apply(kind: &Kind, live: &Value, target: Target) -> Option<Entry> {
+    let mut fields = compare(&skeleton(kind), &over_skeleton(kind, live), Place::root(kind)).touched;
+    strip(kind, target, &mut fields);
+    (!fields.is_empty()).then(|| Entry {
+        manager: "before-first-apply".to_owned(),
+        operation: Operation::Update,
+        api_version: kind.api_version(),
+        time: None,
+        subresource: target.subresource().to_owned(),
+        fields,
+    })
 }
 
 /// Finds fields others own that change; takes them away from their owners, or refuses.

@@ -191,13 +191,14 @@ pub(crate) fn on_update(
     }
     let stored = current.pointer("/metadata/managedFields");
     let sent = tracked.filter(|list| list.as_array().is_some_and(|list| !list.is_empty()));
-    // One empty entry asks for a fresh start.
+    // One empty entry asks for all to be forgotten.
     let entries = match &sent {
         Some(list) if *list == json!([{}]) => Vec::new(),
         Some(list) => read(Some(list)),
         None => read(stored),
     };
-    if !ctx.track_updates && stored.is_none() && entries.is_empty() {
+    // An object that nobody owns a field of stays so until the first apply, as with the real server.
+    if entries.is_empty() {
         if let Some(meta) = object.get_mut("metadata").and_then(Value::as_object_mut) {
             meta.remove("managedFields");
         }
