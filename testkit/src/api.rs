@@ -34,7 +34,7 @@ use self::{
 use crate::{
     body::Body,
     faults::{self, Fault},
-    kind::Kind,
+    kind::{Kind, Registry},
     patch::PatchType,
     requests::{Request, Verb},
     state::Shared,
@@ -202,7 +202,7 @@ async fn answer(shared: &Arc<Shared>, call: Call, route: Route) -> Answer {
     if call.faults.iter().any(replaces_answer) {
         return Ok(Response::new(Body::empty()));
     }
-    let kind = find_kind(shared, &resource)?;
+    let kind = find_kind(shared, &resource, call.entry.verb)?;
     let mut answer = match call.entry.verb {
         Verb::Get => read::get(shared, &call, &kind, &resource).await,
         Verb::List => read::list(shared, &call, &kind, &resource).await,
@@ -236,21 +236,27 @@ async fn answer(shared: &Arc<Shared>, call: Call, route: Route) -> Answer {
     answer
 }
 
-fn find_kind(shared: &Shared, resource: &ResourcePath) -> Result<Arc<Kind>, ApiError> {
+/// 404 for what is missing in a group: a built-in one lacks the resource. Custom kinds are served one by one, so what is
+/// none of them is no path at all.
+fn missing_in(registry: &Registry, group: &str) -> ApiError {
+    if registry.has_builtin_group(group) {
+        ApiError::resource_not_found()
+    } else {
+        ApiError::path_not_found()
+    }
+}
+
+fn find_kind(shared: &Shared, resource: &ResourcePath, verb: Verb) -> Result<Arc<Kind>, ApiError> {
     let state = shared.lock();
     let registry = &state.registry;
     let Some(kind) = registry.lookup(&resource.group, &resource.version, &resource.resource) else {
-        // Custom kinds are served one by one: what is none of them is no path at all.
-        let known = registry.has_builtin(&resource.group, &resource.version);
-        return Err(if known {
-            ApiError::resource_not_found()
-        } else {
-            ApiError::path_not_found()
-        });
+        return Err(missing_in(registry, &resource.group));
     };
-    // A cluster-scoped kind has no place in a namespace, and one object of a namespaced kind is found there alone.
+    // A cluster-scoped kind has no place in a namespace, and one object of a namespaced kind is found there alone. The
+    // path across namespaces takes other methods than reads with a built-in kind only, to refuse them.
     let misplaced = match &resource.namespace {
         Some(_) => !kind.namespaced,
+        None if kind.custom => kind.namespaced && !matches!(verb, Verb::List | Verb::Watch),
         None => kind.namespaced && resource.name.is_some(),
     };
     if misplaced {
@@ -260,10 +266,14 @@ fn find_kind(shared: &Shared, resource: &ResourcePath) -> Result<Arc<Kind>, ApiE
             ApiError::resource_not_found()
         });
     }
-    if let (true, Some(name), Some(subresource)) = (kind.custom, &resource.name, &resource.subresource)
+    if let (Some(name), Some(subresource)) = (&resource.name, &resource.subresource)
         && kind.subresource(subresource).is_none()
     {
-        return Err(ApiError::not_found(kind, name));
+        return Err(if kind.custom {
+            ApiError::not_found(kind, name)
+        } else {
+            ApiError::resource_not_found()
+        });
     }
     Ok(Arc::clone(kind))
 }

@@ -446,11 +446,9 @@ impl Registry {
             .any(|k| k.group == group && k.version == version)
     }
 
-    /// Whether built-in kinds are served in the version of the group.
-    pub(crate) fn has_builtin(&self, group: &str, version: &str) -> bool {
-        self.kinds
-            .iter()
-            .any(|k| k.group == group && k.version == version && !k.custom)
+    /// Whether a group is built in, in whatever version: what is missing below it is a resource, not a path.
+    pub(crate) fn has_builtin_group(&self, group: &str) -> bool {
+        self.kinds.iter().any(|k| k.group == group && !k.custom)
     }
 
     /// Every kind, in discovery order.

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
+use std::num::{IntErrorKind, ParseIntError};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -405,6 +406,15 @@ impl ApiError {
             details.causes = vec![Cause::new("NamespaceTerminating", message, "metadata.namespace")];
         }
         error
+    }
+
+    /// What is wrong with a number in a query, in the words of the real server's parser: `Int` or `Uint`.
+    pub(crate) fn no_number(parser: &str, text: &str, error: &ParseIntError) -> String {
+        let why = match error.kind() {
+            IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+            _ => "invalid syntax",
+        };
+        format!("strconv.Parse{parser}: parsing {}: {why}", Value::from(text))
     }
 
     /// 405.

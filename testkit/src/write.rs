@@ -369,12 +369,9 @@ fn check_identity(
                 vec![cause],
             ));
         }
-    } else if version.parse::<u64>().is_err() {
+    } else if let Err(error) = version.parse::<u64>() {
         // The real server has no better name for what its number parser says.
-        return Err(ApiError::untyped(format!(
-            "strconv.ParseUint: parsing {}: invalid syntax",
-            json!(version)
-        )));
+        return Err(ApiError::untyped(ApiError::no_number("Uint", version, &error)));
     } else if version != stored_text("resourceVersion") {
         return Err(ApiError::conflict(kind, name));
     }

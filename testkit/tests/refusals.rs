@@ -532,9 +532,19 @@ async fn paths_of_custom_kinds_that_lead_nowhere_are_no_paths() {
     for (method, uri, status, text) in [
         ("GET", "/apis/example.com/v1/nosuch", 404, "404 page not found\n"),
         ("GET", "/apis/example.com/v1/foos/f", 404, "404 page not found\n"),
+        ("POST", "/apis/example.com/v1/foos", 404, "404 page not found\n"),
+        ("DELETE", "/apis/example.com/v1/foos", 404, "404 page not found\n"),
+        ("GET", "/apis/example.com/v2", 404, "404 page not found\n"),
+        ("GET", "/apis/example.com/v2/foos", 404, "404 page not found\n"),
         (
             "GET",
             "/apis/example.com/v1/namespaces/default/foos/f/nosuch",
+            404,
+            "foos.example.com \"f\" not found",
+        ),
+        (
+            "GET",
+            "/apis/example.com/v1/namespaces/default/foos/f/nosuch/deeper",
             404,
             "foos.example.com \"f\" not found",
         ),
@@ -557,6 +567,72 @@ async fn paths_of_custom_kinds_that_lead_nowhere_are_no_paths() {
             (answer.status, answer.message().as_str()),
             (status, text),
             "{method} {uri}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn paths_of_built_in_groups_that_lead_nowhere_name_no_resource() {
+    let bench = Bench::new();
+    for uri in [
+        "/api/v2",
+        "/api/v2/pods",
+        "/apis/apps/v2",
+        "/apis/apps/v2/deployments",
+        "/api/v1/namespaces/default/configmaps/a/b/c",
+        "/apis/apps/v1/namespaces/default/deployments/d/status/deeper",
+        "/api/v1/watch",
+    ] {
+        for method in ["GET", "POST"] {
+            let answer = bench.send(method, uri, &[], "").await;
+            assert_eq!(
+                (answer.status, answer.message().as_str()),
+                (404, "the server could not find the requested resource"),
+                "{method} {uri}"
+            );
+        }
+    }
+    for uri in [
+        "/apis/nosuch.io",
+        "/apis/nosuch.io/v1",
+        "/apis/nosuch.io/v1/a/b/c/d/e/f",
+    ] {
+        let answer = bench.send("GET", uri, &[], "").await;
+        assert_eq!(
+            (answer.status, answer.text.as_str()),
+            (404, "404 page not found\n"),
+            "{uri}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_number_too_large_is_told_from_what_is_none() {
+    let bench = Bench::new();
+    const HUGE: &str = "99999999999999999999";
+    let body = json!({"metadata": {"name": "a", "resourceVersion": HUGE}});
+    for (method, query, body, function) in [
+        ("GET", format!("?limit={HUGE}"), String::new(), "ParseInt"),
+        (
+            "GET",
+            format!("?timeoutSeconds=-{HUGE}"),
+            String::new(),
+            "ParseInt",
+        ),
+        (
+            "DELETE",
+            format!("/a?gracePeriodSeconds={HUGE}"),
+            String::new(),
+            "ParseInt",
+        ),
+        ("PUT", "/a".to_owned(), body.to_string(), "ParseUint"),
+    ] {
+        let answer = bench.write(method, &format!("{MAPS}{query}"), JSON, body).await;
+        let message = answer.message();
+        assert!(
+            message.starts_with(&format!("strconv.{function}: parsing \""))
+                && message.ends_with(&format!("{HUGE}\": value out of range")),
+            "{method} {query}: {message}"
         );
     }
 }

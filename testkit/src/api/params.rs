@@ -229,12 +229,9 @@ fn number(query: &Query, name: &str) -> Result<Option<u64>, ApiError> {
     let Some(text) = query.non_empty(name) else {
         return Ok(None);
     };
-    let number: i64 = text.parse().map_err(|_| {
-        ApiError::bad_request(format!(
-            "strconv.ParseInt: parsing {}: invalid syntax",
-            json!(text)
-        ))
-    })?;
+    let number: i64 = text
+        .parse()
+        .map_err(|error| ApiError::bad_request(ApiError::no_number("Int", text, &error)))?;
     // Negative numbers mean the same as none.
     Ok(u64::try_from(number).ok())
 }

@@ -120,10 +120,11 @@ impl Route {
                 path.resource = (*resource).to_owned();
                 path.name = Some((*name).to_owned());
             }
-            [resource, name, subresource] => {
+            // What is deeper than any path there is names a subresource that no kind has.
+            [resource, name, subresource @ ..] => {
                 path.resource = (*resource).to_owned();
                 path.name = Some((*name).to_owned());
-                path.subresource = Some((*subresource).to_owned());
+                path.subresource = Some(subresource.join("/"));
             }
             _ => return Self::Unknown,
         }
@@ -184,6 +185,7 @@ mod tests {
             None,
         );
         check("/api/v1/nodes/a%2Fb", None, "nodes", Some("a/b"), None);
+        check("/api/v1/a/b/c/d/e", None, "a", Some("b"), Some("c/d/e"));
     }
 
     #[test]
@@ -191,7 +193,6 @@ mod tests {
         assert_eq!(Route::parse("/version/"), Route::Version);
         assert_eq!(Route::parse("/apis/apps"), Route::Group("apps".to_owned()));
         assert_eq!(Route::parse("/nosuch"), Route::Unknown);
-        assert_eq!(Route::parse("/api/v1/a/b/c/d/e"), Route::Unknown);
         assert_eq!(Route::parse("/api/v1/%ff"), Route::Unknown);
     }
 }

@@ -5,13 +5,14 @@ use std::sync::{Arc, atomic::Ordering::Relaxed};
 use http::{HeaderValue, Method, StatusCode, header};
 use serde_json::json;
 
-use super::{Answer, Call, json_response, read::pretty, route::Route, text_response};
+use super::{Answer, Call, json_response, missing_in, read::pretty, route::Route, text_response};
 use crate::{body::Body, discovery, openapi, state::Shared, status::ApiError};
 
 pub(crate) fn answer(shared: &Arc<Shared>, call: &Call, route: &Route) -> Answer {
     if !matches!(call.method, Method::GET | Method::HEAD) {
         return Err(match route {
             Route::Unknown => ApiError::path_not_found(),
+            Route::GroupVersion { group, version } => unserved(shared, group, version),
             _ => ApiError::method_not_allowed(),
         });
     }
@@ -26,13 +27,25 @@ pub(crate) fn answer(shared: &Arc<Shared>, call: &Call, route: &Route) -> Answer
         )),
         Route::Health { endpoint, check } => health(call, endpoint, check.as_deref()),
         Route::Metrics => Ok(text_response(StatusCode::OK, metrics(shared))),
-        Route::CoreVersions | Route::Groups | Route::Group(_) | Route::GroupVersion { .. } => {
-            discover(shared, call)
+        Route::CoreVersions | Route::Groups | Route::Group(_) => discover(shared, call),
+        Route::GroupVersion { group, version } => {
+            discover(shared, call).map_err(|_| unserved(shared, group, version))
         }
         Route::OpenApiV3(path) => open_api(shared, call, path),
         Route::OpenApiV2 | Route::Unknown | Route::Sim(_) | Route::Resource(_) => {
             Err(ApiError::path_not_found())
         }
+    }
+}
+
+/// What another method than a read meets at a version, and any at one that is not served.
+fn unserved(shared: &Shared, group: &str, version: &str) -> ApiError {
+    let state = shared.lock();
+    let kinds = state.registry.kinds();
+    if kinds.iter().any(|k| k.group == group && k.version == version) {
+        ApiError::method_not_allowed()
+    } else {
+        missing_in(&state.registry, group)
     }
 }
 

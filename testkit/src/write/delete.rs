@@ -94,9 +94,10 @@ impl DeleteOptions {
         let mut given = json!({});
         for (key, value) in query {
             let parsed = match key {
-                "gracePeriodSeconds" => value.parse::<i64>().map(Value::from).map_err(|_| {
-                    ApiError::bad_request(format!("strconv.ParseInt: parsing {value:?}: invalid syntax"))
-                })?,
+                "gracePeriodSeconds" => value
+                    .parse::<i64>()
+                    .map(Value::from)
+                    .map_err(|error| ApiError::bad_request(ApiError::no_number("Int", value, &error)))?,
                 "orphanDependents" => json!(!matches!(value.to_ascii_lowercase().as_str(), "false" | "0")),
                 "propagationPolicy" => json!(value),
                 "dryRun" => {
