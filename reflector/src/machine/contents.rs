@@ -1,62 +1,21 @@
 //! Reading the whole contents: as a list, in pages or not, or as the initial events of a watch.
 
-use informer_store::{Cause, Delta, Entry, Object, ObjectKey, Replacement, ResourceVersion, Tombstone};
+mod failure;
+mod run;
+
+use informer_store::{Cause, Delta, Object, ObjectKey, Replacement, ResourceVersion, Tombstone};
 use tokio::time::Instant;
 
+pub(super) use self::run::ContentsRun;
+use self::run::Page;
 use super::{
     Effect, Flight, Index, Machine, Next, PAGES_RESERVED, Phase, Request, WatchRun,
     index::{KeyMap, Slot},
 };
 use crate::{
-    Error, ErrorKind, Event, Item, ListEnd, ListRequest, Listed, Poison, PoisonPolicy, ReadAt, RelistReason,
+    Error, ErrorKind, Event, ListEnd, ListRequest, Listed, Poison, PoisonPolicy, ReadAt, RelistReason,
     StreamingLists, SyncState, WatchRequest, quarantine::QuarantineEvent,
 };
-
-/// The contents as far as they have been read.
-#[derive(Debug)]
-pub(super) struct ContentsRun<K> {
-    pub(super) flight: Flight,
-    /// Whether they come as initial events.
-    pub(super) streaming: bool,
-    request: ListRequest,
-    watch_timeout: std::time::Duration,
-    entries: Vec<Entry<K>>,
-    index: Index,
-    poison: Vec<Poison>,
-    /// Where the poison of a key is among initial events.
-    poison_at: KeyMap<usize>,
-    /// Entries are superseded by later ones or deleted: `index` tells which count.
-    untidy: bool,
-    /// The version of the first page.
-    version: Option<ResourceVersion>,
-    pages: u32,
-    page: Page,
-    begun: Instant,
-    /// Pages without an item, in a row.
-    empty_pages: u32,
-    /// The last initial event brought no object that was not there: such a watch may be live already and never end.
-    pub(super) idle: bool,
-    items: u64,
-    expected: Option<u64>,
-    announced: Instant,
-}
-
-/// What the page being read has brought, and where it began.
-#[derive(Debug, Default)]
-struct Page {
-    items: u64,
-    news: u64,
-    /// The news there were when the deadline was last moved.
-    news_seen: u64,
-    /// Attempts at it that failed, in a row.
-    failures: u32,
-    /// How much there was of everything when it began.
-    entries_before: usize,
-    poison_before: usize,
-    items_before: u64,
-    /// What was known of objects that earlier pages had brought.
-    superseded: Vec<(ObjectKey, Slot)>,
-}
 
 impl<K: Object> Machine<K> {
     /// Whether the contents are asked for as a stream.
@@ -485,115 +444,6 @@ impl<K: Object> Machine<K> {
         }
     }
 
-    fn contents_failed(&mut self, now: Instant, error: Error) {
-        if matches!(&self.phase, Phase::Contents(run) if run.streaming) {
-            self.effects.push_back(Effect::Abort);
-            self.streaming_failed(now, error);
-        } else {
-            self.list_failed(now, error);
-        }
-    }
-
-    pub(super) fn list_failed(&mut self, now: Instant, error: Error) {
-        let Phase::Contents(run) = &self.phase else {
-            return;
-        };
-        let later_page = run.request.continue_token.is_some();
-        let bound = run.request.at != ReadAt::Latest;
-        match error.kind() {
-            ErrorKind::Expired | ErrorKind::NoProgress | ErrorKind::Invalid
-                if later_page && !self.plan.unpaged =>
-            {
-                // The pages cannot be finished: ask for everything at once, this once.
-                self.plan.unpaged = true;
-                self.stats.retries += 1;
-                self.soon(now, Next::Contents);
-            }
-            ErrorKind::Expired | ErrorKind::TooLarge if bound && !later_page => {
-                self.plan.latest = true;
-                self.stats.retries += 1;
-                self.soon(now, Next::Contents);
-            }
-            kind if later_page && leaves_pages(kind) => self.page_failed(now, &error),
-            _ => self.fail(now, &error, Next::Contents),
-        }
-    }
-
-    /// A later page did not come, for a reason that says nothing against its token: what has been read counts still.
-    fn page_failed(&mut self, now: Instant, error: &Error) {
-        let Phase::Contents(run) = &mut self.phase else {
-            return;
-        };
-        run.page.failures += 1;
-        if run.page.failures >= PAGE_FAILURES_MAX {
-            // This page never comes. Another way may lead past it: all at once, or in pages again.
-            self.plan.unpaged = !self.plan.unpaged;
-            return self.fail(now, error, Next::Contents);
-        }
-        if let Phase::Contents(mut run) = std::mem::replace(&mut self.phase, Phase::Idle) {
-            run.begin_page_again();
-            run.request.fresh = matches!(
-                error.kind(),
-                ErrorKind::Transport | ErrorKind::Timeout | ErrorKind::Unauthorized
-            );
-            self.fail(now, error, Next::Page(run));
-        }
-    }
-
-    pub(super) fn streaming_failed(&mut self, now: Instant, error: Error) {
-        let Phase::Contents(run) = &self.phase else {
-            return;
-        };
-        let bound = run.request.at != ReadAt::Latest;
-        let refused = matches!(
-            error.kind(),
-            ErrorKind::Invalid | ErrorKind::Unsupported | ErrorKind::NotFound
-        ) || (error.kind() == ErrorKind::Server && run.flight.has_opened());
-        match error.kind() {
-            ErrorKind::Expired | ErrorKind::TooLarge if bound => {
-                self.plan.latest = true;
-                self.stats.retries += 1;
-                self.soon(now, Next::Contents);
-            }
-            ErrorKind::Timeout => {
-                // Silence is remembered, too, but not held against the server in anybody else's name.
-                self.streaming_blocked = Some(now + self.config.streaming_lists_retry);
-                self.fall_back(now, &error);
-            }
-            _ if refused => {
-                self.plan.refused = true;
-                self.fall_back(now, &error);
-            }
-            ErrorKind::Forbidden => self.fall_back(now, &error),
-            _ => {
-                self.plan.streaming_failures += 1;
-                // The next attempt is a plain list: it may well do.
-                self.plan.plain |= self.plan.streaming_failures >= 2;
-                if self.plan.plain {
-                    self.stats.streaming_list_fallbacks += 1;
-                }
-                self.fail(now, &error, Next::Contents);
-            }
-        }
-    }
-
-    fn fall_back(&mut self, now: Instant, error: &Error) {
-        tracing::debug!(kind = %error.kind(), error = %error, "streaming list refused; listing instead");
-        self.stats.streaming_list_fallbacks += 1;
-        self.plan.plain = true;
-        self.effects.push_back(Effect::Abort);
-        self.go_on(now, Next::Contents);
-    }
-
-    pub(super) fn streaming_closed(&mut self, now: Instant) {
-        let error = Error::new(
-            ErrorKind::Transport,
-            "watch",
-            "the watch ended before its initial events did",
-        );
-        self.streaming_failed(now, error);
-    }
-
     /// An event of a watch that began with the contents and has not shown all of them.
     pub(super) fn on_initial_event(&mut self, now: Instant, event: Event<K>) {
         let timeout = self.config.body_timeout;
@@ -661,126 +511,12 @@ impl<K: Object> Machine<K> {
     }
 }
 
-impl<K> ContentsRun<K> {
-    fn len(&self) -> usize {
-        self.index.len() + self.poison.len()
-    }
-
-    /// Forgets what the page has brought so far.
-    fn begin_page_again(&mut self) {
-        for entry in self.entries.drain(self.page.entries_before..) {
-            self.index.remove(&entry.key);
-        }
-        let superseded = std::mem::take(&mut self.page.superseded);
-        if !superseded.is_empty() {
-            // What superseded itself within the page was not there before.
-            let mut before = KeyMap::default();
-            before.extend(self.entries.iter().map(|entry| (entry.key.clone(), ())));
-            for (key, Slot { uid, version }) in superseded.into_iter().rev() {
-                if before.contains_key(&key) {
-                    self.index.insert(key, uid, version);
-                }
-            }
-        }
-        self.poison.truncate(self.page.poison_before);
-        self.items = self.page.items_before;
-        (self.page.items, self.page.news, self.page.news_seen) = (0, 0, 0);
-    }
-
-    fn take(&mut self, item: Item<K>, stats: &mut crate::Stats) {
-        self.items += 1;
-        self.page.items += 1;
-        let Item {
-            key,
-            object,
-            uid,
-            version,
-        } = item;
-        if let Some(slot) = self.index.get(&key) {
-            self.untidy = true;
-            stats.list_duplicates += u64::from(!self.streaming);
-            if version <= slot.version {
-                return;
-            }
-        } else {
-            self.page.news += 1;
-        }
-        let old = self.index.insert(key.clone(), uid, version);
-        if let Some(old) = old.filter(|_| !self.streaming) {
-            self.page.superseded.push((key.clone(), old));
-        }
-        self.entries
-            .push(Entry::with_key(key, object).cause(Cause::Relist));
-        if self.streaming && self.entries.len() > 2 * self.index.len() + UNTIDY_MAX {
-            // A busy server changes objects while it still sends the first ones.
-            self.tidy();
-        }
-    }
-
-    /// Sets an initial event's object apart.
-    fn set_apart(&mut self, poison: Poison) {
-        if let Some(key) = &poison.key {
-            self.forget(key);
-            self.poison_at.insert(key.clone(), self.poison.len());
-        }
-        self.poison.push(poison);
-    }
-
-    fn forget(&mut self, key: &ObjectKey) {
-        if self.index.remove(key).is_some() {
-            self.untidy = true;
-        }
-        if let Some(place) = self.poison_at.remove(key) {
-            self.poison.swap_remove(place);
-            if let Some(key) = self.poison.get(place).and_then(|moved| moved.key.as_ref()) {
-                self.poison_at.insert(key.clone(), place);
-            }
-        }
-    }
-
-    /// Whether an object's name could not be read.
-    fn nameless(&self) -> bool {
-        self.poison.iter().any(|poison| poison.key.is_none())
-    }
-
-    /// Leaves of every key only the entry read last, if it still counts.
-    fn tidy(&mut self) {
-        if !self.untidy {
-            return;
-        }
-        let mut seen = KeyMap::default();
-        let mut entries = std::mem::take(&mut self.entries);
-        entries.reverse();
-        entries.retain(|entry| {
-            self.index.get(&entry.key).is_some() && seen.insert(entry.key.clone(), ()).is_none()
-        });
-        entries.reverse();
-        self.entries = entries;
-        self.untidy = false;
-    }
-}
-
 /// The conclusion that an object is gone.
 fn gone<K>(key: &ObjectKey, cause: Cause) -> Delta<K> {
     let mut tombstone = Tombstone::of(key.clone());
     tombstone.inferred = true;
     tombstone.cause = cause;
     Delta::Deleted(tombstone)
-}
-
-/// Whether an error of this kind leaves the pages of a list as they were.
-fn leaves_pages(kind: ErrorKind) -> bool {
-    matches!(
-        kind,
-        ErrorKind::Transport
-            | ErrorKind::Tls
-            | ErrorKind::Timeout
-            | ErrorKind::Server
-            | ErrorKind::TooLarge
-            | ErrorKind::Throttled
-            | ErrorKind::Unauthorized
-            | ErrorKind::Protocol
-    )
 }
 
 /// Whether a watch can begin at `version`.
@@ -790,10 +526,6 @@ pub(super) fn is_usable(version: &ResourceVersion) -> bool {
 
 /// Answers of the latest state, in a row, that must all be older before the server's history counts as rewound.
 const OLDER_MAX: u32 = 3;
-/// Superseded entries kept beside those that count, before they are cleared away.
-const UNTIDY_MAX: usize = 256;
-/// Attempts at one page, in a row, after which the list is begun anew.
-const PAGE_FAILURES_MAX: u32 = 6;
 /// Pages without an item, in a row, after which no more are asked for.
 const EMPTY_PAGES_MAX: u32 = 4;
 /// How often a list in progress says how far it has come.
