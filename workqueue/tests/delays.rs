@@ -381,3 +381,20 @@ async fn withdrawn_delays_outlive_neither_the_delays_nor_the_keys_of_a_queue() {
     advance(ms(1_000)).await;
     queue.try_next().expect("its delay is over").done();
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_first_minimum_interval_counts_for_a_run_whose_start_was_not_measured() {
+    for durations in [false, true] {
+        let queue = WorkQueue::builder().durations(durations).build();
+        advance(ms(60_000)).await;
+        queue.add("a");
+        let item = queue.try_next().expect("just added");
+        queue.add_with("a", AddOptions::new().min_interval(ms(1_000)));
+        item.done();
+        assert_eq!(
+            runs(&queue, 5_000).await,
+            [(1_000, "a")],
+            "durations: {durations}"
+        );
+    }
+}

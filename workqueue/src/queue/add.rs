@@ -37,6 +37,9 @@ impl<T: Clone + Eq + Hash> Core<T> {
             self.counters.retries += 1;
         }
         if let Some(interval) = request.min_interval {
+            if self.remember == 0 {
+                self.date_running(now);
+            }
             self.remember = self.remember.max(nanos(interval));
         }
         if request.priority != Priority::default() {
@@ -58,6 +61,19 @@ impl<T: Clone + Eq + Hash> Core<T> {
             self.extra(index).limited = true;
         }
         self.merge(index, &mut request, now)
+    }
+
+    /// Starts matter from now on. Of runs that started while they did not, and the clock was not read, the best that is
+    /// known is that they have not started since.
+    fn date_running(&mut self, now: u64) {
+        let mut index = self.running_head;
+        while let Some(slot) = self.slots.get_mut(index as usize) {
+            if slot.started == 0 {
+                slot.started = now;
+                self.counters.starts += u128::from(now);
+            }
+            index = slot.next;
+        }
     }
 
     /// [`add`](Self::add) without options. The clock is read only where the time matters: not for a key that waits.
