@@ -406,7 +406,16 @@ impl State {
                 ..DeleteOptions::default()
             };
             for (dependent, kind, object) in self.dependents_of(&uid) {
-                if blocks(&object) && !is_deleting(&object) {
+                if is_deleting(&object) {
+                    continue;
+                }
+                let others = references(&object).filter(|owner| text(owner, "/uid") != uid);
+                let others: Vec<Value> = others.cloned().collect();
+                if others.iter().any(|owner| self.exists(owner, &dependent.1.0)) {
+                    // Another owner holds it: it is let go, not deleted.
+                    let patch = json!({"metadata": {"ownerReferences": others}});
+                    self.merge_at(&kind, &dependent.1, Target::Main, &patch);
+                } else {
                     self.delete_at(&kind, &dependent.1, &options);
                 }
             }

@@ -329,6 +329,45 @@ fn name_conflict(registry: &Registry, definition: &Value) -> Option<(&'static st
         .then(|| ("KindConflict", format!("{kind:?} is already in use")))
 }
 
+/// Checks what an update may not change: objects are stored under it.
+pub(crate) fn validate_update(definition: &Value, current: &Value, causes: &mut Vec<Cause>) {
+    let mut fixed = Vec::new();
+    if is_established(current) {
+        fixed.extend(["spec.scope", "spec.names.kind"]);
+    }
+    fixed.extend(["spec.group", "spec.names.plural"]);
+    for field in fixed {
+        let path = format!("/{}", field.replace('.', "/"));
+        let (new, old) = (text(definition, &path), text(current, &path));
+        if new != old {
+            causes.push(Cause::invalid(field, &json!(new), "field is immutable"));
+        }
+    }
+    let list = |path: &str| {
+        let list = definition.pointer(path).and_then(Value::as_array);
+        list.map(Vec::as_slice).unwrap_or_default()
+    };
+    for (at, stored) in list("/status/storedVersions").iter().enumerate() {
+        if list("/spec/versions")
+            .iter()
+            .any(|version| version["name"] == *stored)
+        {
+            continue;
+        }
+        let version = stored.as_str().unwrap_or_default();
+        let why = format!(
+            "missing from spec.versions; {version} was previously a storage version, and must remain in spec.versions \
+             until a storage migration ensures no data remains persisted in {version} and removes {version} from \
+             status.storedVersions"
+        );
+        causes.push(Cause::invalid(
+            format!("status.storedVersions[{at}]"),
+            stored,
+            &why,
+        ));
+    }
+}
+
 /// Checks a definition.
 pub(crate) fn validate(definition: &Value, causes: &mut Vec<Cause>) {
     for (path, field) in [

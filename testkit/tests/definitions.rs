@@ -146,3 +146,34 @@ async fn a_dry_run_and_a_wrong_precondition_leave_a_definition_alone() {
     let (_, untouched) = send(&server, "GET", &uri, json!({})).await;
     assert_eq!(untouched["metadata"].get("deletionTimestamp"), None);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_stored_objects_depend_on_stays_in_a_definition() {
+    let server = server();
+    let uri = format!("{CRDS}/foos.example.com");
+    let (_, whole) = send(&server, "GET", &uri, json!({})).await;
+    let change = async |path: &str, value: Value| {
+        let mut body = whole.clone();
+        *body.pointer_mut(path).expect("a field") = value;
+        let (status, answer) = send(&server, "PUT", &uri, body).await;
+        assert_eq!(status, 422, "{answer}");
+        answer["message"].as_str().unwrap_or_default().to_owned()
+    };
+    let invalid = "CustomResourceDefinition.apiextensions.k8s.io \"foos.example.com\" is invalid: ";
+    assert_eq!(
+        change("/spec/scope", json!("Cluster")).await,
+        format!("{invalid}spec.scope: Invalid value: \"Cluster\": field is immutable")
+    );
+    assert_eq!(
+        change("/spec/names/kind", json!("Other")).await,
+        format!("{invalid}spec.names.kind: Invalid value: \"Other\": field is immutable")
+    );
+    assert_eq!(
+        change("/spec/versions/0/name", json!("v2")).await,
+        format!(
+            "{invalid}status.storedVersions[0]: Invalid value: \"v1\": missing from spec.versions; v1 was previously a \
+             storage version, and must remain in spec.versions until a storage migration ensures no data remains \
+             persisted in v1 and removes v1 from status.storedVersions"
+        )
+    );
+}

@@ -396,3 +396,64 @@ async fn a_secret_of_a_known_type_holds_what_it_is_for() {
         );
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_keeps_the_label_of_its_name_and_a_phase_that_fits() {
+    let server = ApiServer::builder().build();
+    let uri = "/api/v1/namespaces/default";
+    let body = json!({"metadata": {"name": "default", "labels": {"x": "y"}}});
+    let (status, answer) = send(&server, "PUT", uri, body).await;
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(
+        answer["metadata"]["labels"],
+        json!({"kubernetes.io/metadata.name": "default", "x": "y"})
+    );
+    let body = json!({"metadata": {"name": "default"}, "status": {"phase": "Terminating"}});
+    let (status, answer) = send(&server, "PUT", &format!("{uri}/status"), body).await;
+    assert_eq!(
+        (status, answer["message"].as_str().unwrap_or_default()),
+        (
+            422,
+            "Namespace \"default\" is invalid: status.Phase: Invalid value: \"Terminating\": may only be 'Active' if \
+             `deletionTimestamp` is empty"
+        )
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_foreground_deletion_takes_all_dependents_but_those_another_owner_holds() {
+    let server = ApiServer::builder().build();
+    let maps = format!("{DEFAULT}/configmaps");
+    let mut owners = Vec::new();
+    for name in ["going", "staying"] {
+        let (_, owner) = send(&server, "POST", &maps, json!({"metadata": {"name": name}})).await;
+        owners.push(json!({"apiVersion": "v1", "kind": "ConfigMap", "name": name,
+            "uid": owner["metadata"]["uid"], "blockOwnerDeletion": true}));
+    }
+    let mut loose = owners[0].clone();
+    loose["blockOwnerDeletion"] = json!(false);
+    for (name, owners, finalizers) in [
+        ("held", json!([owners[0]]), json!(["example.com/f"])),
+        ("loose", json!([loose]), json!([])),
+        ("shared", json!([owners[0], owners[1]]), json!([])),
+    ] {
+        let meta = json!({"name": name, "ownerReferences": owners, "finalizers": finalizers});
+        assert_eq!(
+            send(&server, "POST", &maps, json!({"metadata": meta})).await.0,
+            201
+        );
+    }
+    let options = json!({"propagationPolicy": "Foreground"});
+    assert_eq!(
+        send(&server, "DELETE", &format!("{maps}/going"), options).await.0,
+        200
+    );
+    // The one with a finalizer holds its owner up; the one that blocks nothing goes at once.
+    let meta = |name: &str| Some(server.get("configmaps", "default", name)?["metadata"].clone());
+    assert!(meta("going").is_some());
+    assert!(meta("held").is_some_and(|m| m["deletionTimestamp"].is_string()));
+    assert_eq!(meta("loose"), None);
+    let shared = meta("shared").expect("held by the other owner");
+    assert!(shared["deletionTimestamp"].is_null(), "{shared}");
+    assert_eq!(shared["ownerReferences"], json!([owners[1]]));
+}

@@ -10,14 +10,6 @@ mod rarer;
 /// Defaults that count as written by the client.
 pub(super) fn before_create(kind: &Kind, object: &mut Value) {
     decode(kind, object);
-    if kind.is_core("Namespace") {
-        let name = object.pointer("/metadata/name").cloned().unwrap_or_default();
-        let labels = &mut object["metadata"]["labels"];
-        if !labels.is_object() {
-            *labels = json!({});
-        }
-        labels["kubernetes.io/metadata.name"] = name;
-    }
     if is_daemon_set(kind) {
         rarer::count_template(None, object);
     }
@@ -60,9 +52,7 @@ fn decode(kind: &Kind, object: &mut Value) {
         ("", "Secret") => secret(object),
         ("", "Service") => service(object),
         ("", "Pod") => rarer::pod(object),
-        ("", "Namespace") => {
-            part_or_new(object, "spec");
-        }
+        ("", "Namespace") => namespace(object),
         ("", "Event") => event(object),
         ("apps", "Deployment") => {
             if let Some(spec) = part(object, "spec") {
@@ -291,6 +281,17 @@ fn part_or_new_at(slot: &mut Value) -> &mut Fields {
         *slot = json!({});
     }
     slot.as_object_mut().expect("just made an object")
+}
+
+/// A namespace is labelled with its name, whatever else its labels become.
+fn namespace(object: &mut Value) {
+    let name = object.pointer("/metadata/name").cloned().unwrap_or_default();
+    let labels = &mut object["metadata"]["labels"];
+    if !labels.is_object() {
+        *labels = json!({});
+    }
+    labels["kubernetes.io/metadata.name"] = name;
+    part_or_new(object, "spec");
 }
 
 fn secret(object: &mut Value) {

@@ -31,8 +31,36 @@ pub(super) fn validate(kind: &Kind, object: &Value, current: Option<&Value>, cau
         ("", "Event") => event(object, causes),
         ("", "Pod") => pod_rules(object, "spec", causes),
         ("", "Service") => service(object, causes),
-        ("apiextensions.k8s.io", "CustomResourceDefinition") => crate::crd::validate(object, causes),
+        ("", "Namespace") => namespace(object, current, causes),
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => {
+            crate::crd::validate(object, causes);
+            if let Some(current) = current {
+                crate::crd::validate_update(object, current, causes);
+            }
+        }
         _ => {}
+    }
+}
+
+/// The phase tells whether a namespace is being deleted. One that was loaded with another is left alone.
+fn namespace(object: &Value, current: Option<&Value>, causes: &mut Vec<Cause>) {
+    const PHASE: &str = "/status/phase";
+    let phase = object.pointer(PHASE);
+    if current.is_none_or(|current| current.pointer(PHASE) == phase) {
+        return;
+    }
+    let deleting = object
+        .pointer("/metadata/deletionTimestamp")
+        .is_some_and(|time| !time.is_null());
+    let (only, state) = if deleting {
+        ("Terminating", "not empty")
+    } else {
+        ("Active", "empty")
+    };
+    if phase.and_then(Value::as_str) != Some(only) {
+        let given = phase.cloned().unwrap_or_else(|| json!(""));
+        let why = format!("may only be '{only}' if `deletionTimestamp` is {state}");
+        causes.push(Cause::invalid("status.Phase", &given, &why));
     }
 }
 
