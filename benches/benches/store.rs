@@ -22,7 +22,7 @@ use std::{
 use criterion::{BatchSize, Criterion, criterion_group};
 use informer::store::{Batch, Cache, Delta, Entry, Index, ObjectKey, Replacement};
 use informer_benches::{
-    cpu::{ThreadTime, thread_time},
+    cpu::{ThreadTime, side_by_side, thread_time},
     table,
 };
 use k8s_openapi::api::core::v1::Pod;
@@ -120,29 +120,43 @@ const CHUNK: usize = 32;
 
 /// Applies updates of random keys, each just made (as decoding leaves it, warm) and newer than all before; counts the
 /// calls alone. What is replaced is kept until the clock has stopped.
-fn time_applies(cache: &Cache<Pod>, iterations: u64, pin: bool, rng: &mut fastrand::Rng) -> Duration {
+fn time_applies(
+    cache: &Cache<Pod>,
+    iterations: u64,
+    pin: bool,
+    batched: bool,
+    rng: &mut fastrand::Rng,
+) -> Duration {
     static VERSION: AtomicU64 = AtomicU64::new(1_000);
     let mut spent = Duration::ZERO;
     let mut left = usize::try_from(iterations).expect("few");
     while left > 0 {
         let count = left.min(CHUNK);
         let mut replaced = Vec::with_capacity(count);
-        let batches: Vec<Batch<Pod>> = (0..count)
+        let updates: Vec<_> = (0..count)
             .map(|_| {
                 let version = VERSION.fetch_add(1, Ordering::Relaxed);
                 let entry = Entry::new(slim(rng.usize(..MANY), version)).expect("named");
                 replaced.push(cache.get_by_key(&entry.key));
-                Batch::new(vec![Delta::Updated(entry)], Some(version.into()))
+                (Delta::Updated(entry), Some(version.into()))
             })
             .collect();
-        let start = thread_time();
-        for batch in batches {
-            // Pinning is part of what is measured: a reader looks once per update.
-            let pinned = pin.then(|| cache.snapshot());
-            cache.apply(batch);
-            drop(pinned);
+        if batched {
+            let batch = |(delta, version)| Batch::new(vec![delta], version);
+            let batches: Vec<_> = updates.into_iter().map(batch).collect();
+            let start = thread_time();
+            batches.into_iter().for_each(|batch| cache.apply(batch));
+            spent += thread_time().saturating_sub(start);
+        } else {
+            let start = thread_time();
+            for (delta, version) in updates {
+                // Pinning is part of what is measured: a reader looks once per update.
+                let pinned = pin.then(|| cache.snapshot());
+                cache.apply_one(delta, version);
+                drop(pinned);
+            }
+            spent += thread_time().saturating_sub(start);
         }
-        spent += thread_time().saturating_sub(start);
         left -= count;
     }
     spent
@@ -150,15 +164,16 @@ fn time_applies(cache: &Cache<Pod>, iterations: u64, pin: bool, rng: &mut fastra
 
 fn apply(criterion: &mut Criterion<ThreadTime>) {
     let mut group = criterion.benchmark_group("store/apply/100000");
-    for (id, pin, indexes) in [
-        ("ours", false, false),
-        ("ours-pinned", true, false),
-        ("ours-2-indexes", false, true),
+    for (id, pin, batched, indexes) in [
+        ("ours", false, false, false),
+        ("ours-in-a-batch", false, true, false),
+        ("ours-pinned", true, false, false),
+        ("ours-2-indexes", false, false, true),
     ] {
         let Pair { cache, .. } = slim_pair(indexes);
         let mut rng = fastrand::Rng::with_seed(1);
         group.bench_function(id, |bencher| {
-            bencher.iter_custom(|iterations| time_applies(&cache, iterations, pin, &mut rng));
+            bencher.iter_custom(|iterations| time_applies(&cache, iterations, pin, batched, &mut rng));
         });
     }
     let Pair {
@@ -568,6 +583,39 @@ fn read_until(cache: &Cache<Pod>, key: &ObjectKey, done: &AtomicBool) -> (Vec<Du
     (get, snapshot)
 }
 
+/// A list of everything next to a clone of a `Vec` of the same handles in the same order, in turn, as both depend on how
+/// fast memory is just then: of objects that lie in memory in that order, as a first list leaves them, and of objects that
+/// lie in any order, as updates leave them.
+fn list_report() {
+    table::head(&["list of 100,000", "ours us", "Vec clone us", "ratio", "kube-runtime us"]);
+    for (what, shuffled) in [("as first listed", false), ("all updated since", true)] {
+        let mut order: Vec<usize> = (0..MANY).collect();
+        if shuffled {
+            fastrand::Rng::with_seed(7).shuffle(&mut order);
+        }
+        let mut made: Vec<_> = order.into_iter().map(|at| (at, Arc::new(slim(at, 1)))).collect();
+        made.sort_unstable_by_key(|(at, _)| *at);
+        let pair = pair(made.into_iter().map(|(_, object)| object).collect(), false);
+        let times = side_by_side(
+            51,
+            &mut [
+                &mut || _ = black_box(informer::store::Store::list(&pair.cache)),
+                &mut || _ = black_box(pair.objects.clone()),
+            ],
+        );
+        // Apart, as it lists objects of its own: whoever came after it would find others in the core's cache.
+        let kube = side_by_side(21, &mut [&mut || _ = black_box(pair.reader.state())]);
+        let ratio = times[0].as_secs_f64() / times[1].as_secs_f64();
+        table::row(&[
+            &what,
+            &times[0].as_micros(),
+            &times[1].as_micros(),
+            &format!("{ratio:.2}"),
+            &kube[0].as_micros(),
+        ]);
+    }
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default()
@@ -579,13 +627,16 @@ criterion_group! {
 }
 
 fn main() {
-    // `cargo bench -- readers` and `-- relist-wait` run these alone; a plain run does all.
+    // `cargo bench -- readers`, `-- list-in-turn` and `-- relist-wait` run these alone; a plain run does all.
     let only: Option<String> = std::env::args()
         .skip(1)
         .find(|argument| !argument.starts_with('-'));
     let wants = |name: &str| only.as_deref().is_none_or(|only| name.contains(only));
     if wants("readers") {
         readers_report();
+    }
+    if wants("list-in-turn") {
+        list_report();
     }
     if wants("relist-wait") {
         relist_report();

@@ -13,7 +13,8 @@ use crate::{
     Tombstone,
     index::Postings,
     log::Logged,
-    state::{Held, Prepared, Stamp, State},
+    slots::Held,
+    state::{Prepared, Stamp, State},
     stats::Tally,
 };
 
@@ -131,8 +132,8 @@ enum Relation {
 }
 
 #[inline]
-fn relation<K: Object>(held: &Held<K>, new: &Arc<K>, stamp: Stamp) -> Relation {
-    if Arc::ptr_eq(&held.object, new) {
+fn relation<K: Object>(held: Held<'_, K>, new: &Arc<K>, stamp: Stamp) -> Relation {
+    if Arc::ptr_eq(held.object, new) {
         return Relation::Same;
     }
     if held.stamp.other_uid(stamp) {
@@ -193,7 +194,7 @@ pub(crate) fn rekey<K: Object>(delta: &mut Delta<K>, rules: &Rules<K>, tally: &m
 pub(crate) fn find_held<K>(state: &State<K>, deltas: &[Delta<K>]) -> Found<K> {
     let find = |delta: &Delta<K>| {
         let (slot, held) = state.find(delta.key()?)?;
-        Some((slot, Arc::clone(&held.object)))
+        Some((slot, Arc::clone(held.object)))
     };
     deltas.iter().map(find).collect()
 }
@@ -299,7 +300,7 @@ fn upsert<K: Object>(
 ) {
     let Some((slot, held)) = state.find(&entry.key) else {
         effects.added(&entry.key, &entry.object, false, entry.cause);
-        state.insert(Held::new(entry.key, entry.object), prepared);
+        state.insert(entry.key, entry.object, prepared);
         return;
     };
     let stamp = Stamp::of(&*entry.object);
@@ -367,12 +368,12 @@ fn delete<K: Object>(
             effects.tally.stale += 1;
             continue;
         }
-        let held = state.remove(slot, prepared.take());
+        let (key, held) = state.remove(slot, prepared.take());
         let (last, before) = match &tombstone.object {
-            Some(object) => (Arc::clone(object), Some(held.object)),
-            None => (held.object, None),
+            Some(object) => (Arc::clone(object), Some(held)),
+            None => (held, None),
         };
-        effects.deleted(&held.key, last, before, tombstone.inferred, tombstone.cause);
+        effects.deleted(&key, last, before, tombstone.inferred, tombstone.cause);
     }
 }
 
@@ -390,7 +391,7 @@ fn sync<K: Object>(
     match relation(held, &entry.object, Stamp::of(&*entry.object)) {
         // What is delivered again is what is held, so that handlers never go back.
         Relation::Same | Relation::Older => {
-            effects.updated(&entry.key, &held.object, &held.object, Cause::Resync);
+            effects.updated(&entry.key, held.object, held.object, Cause::Resync);
         }
         Relation::Newer | Relation::Other => upsert(state, entry, prepared, rules, effects),
     }
@@ -402,7 +403,7 @@ fn resync<K: Object>(state: &State<K>, part: ResyncPart, effects: &mut Effects<K
     }
     let of = part.of.max(1);
     for (_, held) in state.iter().filter(|(slot, _)| slot % of == part.part) {
-        effects.updated(&held.key, &held.object, &held.object, Cause::Resync);
+        effects.updated(held.key, held.object, held.object, Cause::Resync);
     }
 }
 
@@ -452,7 +453,7 @@ fn replace<K: Object>(
         if matches!(plan, Plan::Keep) && rules.unchanged == Unchanged::Silent {
             effects.tally.unchanged += 1;
             // The held one itself is let go of here and now: a list of those would grow to the size of the contents.
-            if !Arc::ptr_eq(&held.object, &entry.object) {
+            if !Arc::ptr_eq(held.object, &entry.object) {
                 effects.dropped.push(entry.object);
             }
         } else {
@@ -471,7 +472,7 @@ fn replace<K: Object>(
         gone.push(slot);
     }
     gone.sort_unstable_by(|a, b| {
-        let key = |slot: &u32| state.slot(*slot).map(|held| &held.key);
+        let key = |slot: &u32| state.slot(*slot).map(|held| held.key);
         key(a).cmp(&key(b))
     });
     gone.dedup();
@@ -479,9 +480,9 @@ fn replace<K: Object>(
     for slot in gone {
         deleted.push(state.remove(slot, None));
     }
-    let tell_deleted = |deleted: Vec<Held<K>>, effects: &mut Effects<K>| {
-        for held in deleted {
-            effects.deleted(&held.key, held.object, None, true, cause);
+    let tell_deleted = |deleted: Vec<(ObjectKey, Arc<K>)>, effects: &mut Effects<K>| {
+        for (key, object) in deleted {
+            effects.deleted(&key, object, None, true, cause);
         }
     };
     if rules.relist_order == RelistOrder::DeletesFirst {
@@ -512,7 +513,7 @@ fn carry_out<K: Object>(
 ) {
     let Some((slot, held)) = state.find(&entry.key) else {
         effects.added(&entry.key, &entry.object, initial, entry.cause);
-        state.insert(Held::new(entry.key, entry.object), None);
+        state.insert(entry.key, entry.object, None);
         return;
     };
     let stamp = Stamp::of(&*entry.object);
@@ -520,7 +521,7 @@ fn carry_out<K: Object>(
         Plan::TakeBack => change(state, slot, entry, stamp, None, effects),
         Plan::Keep => {
             effects.tally.unchanged += 1;
-            effects.updated(&entry.key, &held.object, &held.object, entry.cause);
+            effects.updated(&entry.key, held.object, held.object, entry.cause);
         }
         // An earlier item of the list may have had the same key; the newer one stays.
         Plan::Add | Plan::Update => match relation(held, &entry.object, stamp) {

@@ -312,7 +312,7 @@ impl<K: Object> Cache<K> {
         let key = KeyRef::new(Some(namespace), name);
         self.inner
             .state
-            .read(move |state| state.find_ref(key).map(|held| Arc::clone(&held.object)))
+            .read(move |state| state.find_ref(key).map(|held| Arc::clone(held.object)))
     }
 
     /// The newest object of `key`. Allocates nothing.
@@ -320,7 +320,7 @@ impl<K: Object> Cache<K> {
     pub fn get_by_key(&self, key: &ObjectKey) -> Option<Arc<K>> {
         self.inner
             .state
-            .read(|state| state.find(key).map(|(_, held)| Arc::clone(&held.object)))
+            .read(|state| state.find(key).map(|(_, held)| Arc::clone(held.object)))
     }
 
     /// How many objects are held.
@@ -460,7 +460,7 @@ impl<K: Object> ReflectorStore<K> for Cache<K> {
     fn held(&self, key: KeyRef<'_>, uid: &str, version: &str) -> Option<Arc<K>> {
         self.inner.state.read(|state| {
             let held = state.find_metadata_ref(key)?;
-            let object = &held.object;
+            let object = held.object;
             (object.uid() == Some(uid) && object.resource_version() == Some(version))
                 .then(|| Arc::clone(object))
         })

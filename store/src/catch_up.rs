@@ -4,8 +4,8 @@ use std::{collections::VecDeque, sync::Arc};
 
 use crate::{
     Cause, Change, ObjectKey,
-    persist::{Differing, Paged},
-    state::{Held, Slot, State},
+    slots::{DifferingSlots, Held, Slots},
+    state::State,
 };
 
 /// Tells the newest state of each key that differs, with what it was before: deletions first, in key order, then the
@@ -17,8 +17,8 @@ pub(crate) struct CatchUp<K> {
     delete_then_add: bool,
     /// Slots of `from` whose objects are gone, last first; found in the first step.
     gone: Option<Vec<u32>>,
-    differing: Differing,
-    empty: Paged<Slot<K>>,
+    differing: DifferingSlots,
+    empty: Slots<K>,
 }
 
 impl<K> CatchUp<K> {
@@ -28,8 +28,8 @@ impl<K> CatchUp<K> {
             to,
             delete_then_add,
             gone: None,
-            differing: Differing::default(),
-            empty: Paged::default(),
+            differing: DifferingSlots::default(),
+            empty: Slots::default(),
         }
     }
 
@@ -43,24 +43,24 @@ impl<K> CatchUp<K> {
     }
 
     /// Whether `old` was followed by another object of its name rather than by a change of itself.
-    fn is_other(&self, old: &Held<K>, new: &Held<K>) -> bool {
+    fn is_other(&self, old: Held<'_, K>, new: Held<'_, K>) -> bool {
         self.delete_then_add && old.stamp.other_uid(new.stamp)
     }
 
     fn find_gone(&self, from: &State<K>) -> Vec<u32> {
-        let mut differing = Differing::default();
+        let mut differing = DifferingSlots::default();
         let mut gone: Vec<(&ObjectKey, u32)> = Vec::new();
         while let Some(at) = differing.next(self.to.slots(), from.slots()) {
-            let Some(old) = from.slots().get(at).and_then(Slot::held) else {
+            let Some(old) = from.slot(at) else {
                 continue;
             };
             // The key may live on in another slot.
             if self
                 .to
-                .find(&old.key)
+                .find(old.key)
                 .is_none_or(|(_, new)| self.is_other(old, new))
             {
-                gone.push((&old.key, u32::try_from(at).expect("slots are numbered by u32")));
+                gone.push((old.key, at));
             }
         }
         gone.sort_unstable_by(|a, b| b.cmp(a));
@@ -76,7 +76,7 @@ impl<K> CatchUp<K> {
             let held = from.slot(slot).expect("what is gone was held");
             return Some(Change::deleted(
                 held.key.clone(),
-                Arc::clone(&held.object),
+                Arc::clone(held.object),
                 true,
                 Cause::Live,
             ));
@@ -85,15 +85,15 @@ impl<K> CatchUp<K> {
         loop {
             let before = self.from.as_deref().map_or(&self.empty, State::slots);
             let at = self.differing.next(self.to.slots(), before)?;
-            let Some(new) = self.to.slots().get(at).and_then(Slot::held) else {
+            let Some(new) = self.to.slot(at) else {
                 continue;
             };
-            let old = self.from.as_deref().and_then(|from| from.find(&new.key));
-            let (key, object) = (new.key.clone(), Arc::clone(&new.object));
+            let old = self.from.as_deref().and_then(|from| from.find(new.key));
+            let (key, object) = (new.key.clone(), Arc::clone(new.object));
             match old {
-                Some((_, old)) if Arc::ptr_eq(&old.object, &object) => {}
+                Some((_, old)) if Arc::ptr_eq(old.object, &object) => {}
                 Some((_, old)) if !self.is_other(old, new) => {
-                    return Some(Change::updated(key, Arc::clone(&old.object), object, Cause::Live));
+                    return Some(Change::updated(key, Arc::clone(old.object), object, Cause::Live));
                 }
                 _ => return Some(Change::added(key, object, initial, Cause::Live)),
             }

@@ -17,6 +17,7 @@ mod persist;
 mod publish;
 mod query;
 mod seam;
+mod slots;
 mod snapshot;
 mod state;
 mod stats;

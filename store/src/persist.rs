@@ -10,7 +10,7 @@ mod slot_set;
 mod slot_table;
 
 pub(crate) use {
-    paged::{Differing, Paged, bytes_per_element},
+    paged::{Differing, Paged, paged_bytes},
     shards::Shards,
     slot_set::{SlotSet, SlotSetIter},
     slot_table::SlotTable,

@@ -8,7 +8,7 @@ use crate::{
     Lookup, Object, OrderedIndex, Snapshot,
     index::find_text,
     persist::{SlotSet, SlotSetIter},
-    state::Held,
+    slots::Held,
 };
 
 /// A question to a [`Snapshot`] that combines several conditions; an object must meet all of them.
@@ -39,7 +39,7 @@ pub struct Query<'a, K> {
     checks: Vec<Box<Check<'a, K>>>,
 }
 
-type Check<'a, K> = dyn Fn(&Held<K>) -> bool + 'a;
+type Check<'a, K> = dyn Fn(Held<'_, K>) -> bool + 'a;
 
 /// Slots that an index proposes.
 enum Candidates<'a> {
@@ -100,7 +100,7 @@ impl<'a, K: Object> Query<'a, K> {
             Some(found) => self.sets.push(Candidates::of(found.0)),
             None => self
                 .checks
-                .push(Box::new(move |held| index.has(&held.object, value))),
+                .push(Box::new(move |held| index.has(held.object, value))),
         }
         self
     }
@@ -116,9 +116,9 @@ impl<'a, K: Object> Query<'a, K> {
             let sets = self.snapshot.range_of(index, range).map(|(_, slots)| slots);
             self.sets.push(Candidates::merged(sets));
         } else {
-            let is_within = move |held: &Held<K>| {
+            let is_within = move |held: Held<'_, K>| {
                 let definition = &index.definition;
-                definition.has(&held.object, |value| range.contains(value.borrow()))
+                definition.has(held.object, |value| range.contains(value.borrow()))
             };
             self.checks.push(Box::new(is_within));
         }
@@ -133,7 +133,7 @@ impl<'a, K: Object> Query<'a, K> {
                 Some(candidates) => self.sets.push(candidates),
                 None => self
                     .checks
-                    .push(Box::new(move |held| label_matches(&*held.object, &expression))),
+                    .push(Box::new(move |held| label_matches(&**held.object, &expression))),
             }
         }
         self
@@ -162,7 +162,7 @@ impl<'a, K: Object> Query<'a, K> {
 
     /// For which `check` is true.
     pub fn filter(mut self, check: impl Fn(&K) -> bool + 'a) -> Self {
-        self.checks.push(Box::new(move |held| check(&held.object)));
+        self.checks.push(Box::new(move |held| check(held.object)));
         self
     }
 
@@ -230,7 +230,7 @@ impl<'a, K> Iterator for QueryIter<'a, K> {
                 continue;
             };
             if self.sets.iter().all(|set| set.contains(slot)) && self.checks.iter().all(|check| check(held)) {
-                return Some(&held.object);
+                return Some(held.object);
             }
         }
     }

@@ -18,7 +18,7 @@ use crate::{
 /// One instant of a [`Cache`](crate::Cache): its objects, every index and the resource version.
 ///
 /// A snapshot never changes, holds up nobody, and is cloned for the price of a reference count. It keeps what it
-/// shows alive: while it is held, a write copies the chunks it touches (some 16 entries each) instead of writing in
+/// shows alive: while it is held, a write copies the chunks it touches (some 8 entries each) instead of writing in
 /// place, and replaced objects stay in memory. Hold it for a look, not for a lifetime.
 ///
 /// # Ordering
@@ -66,23 +66,23 @@ impl<K> Snapshot<K> {
     #[must_use]
     pub fn get(&self, namespace: &str, name: &str) -> Option<&Arc<K>> {
         let held = self.state.find_ref(KeyRef::new(Some(namespace), name))?;
-        Some(&held.object)
+        Some(held.object)
     }
 
     /// The object of `key`.
     #[must_use]
     pub fn get_by_key(&self, key: &ObjectKey) -> Option<&Arc<K>> {
-        Some(&self.state.find(key)?.1.object)
+        Some(self.state.find(key)?.1.object)
     }
 
     /// Every object, in slot order. Lazy; allocates nothing.
     pub fn list(&self) -> impl Iterator<Item = &Arc<K>> {
-        self.state.iter().map(|(_, held)| &held.object)
+        self.state.slots().objects()
     }
 
     /// Every key with its object, in slot order. Lazy; allocates nothing.
     pub fn entries(&self) -> impl Iterator<Item = (&ObjectKey, &Arc<K>)> {
-        self.state.iter().map(|(_, held)| (&held.key, &held.object))
+        self.state.iter().map(|(_, held)| (held.key, held.object))
     }
 
     /// The objects of one namespace, in slot order. Lazy; allocates nothing.
@@ -94,7 +94,7 @@ impl<K> Snapshot<K> {
     pub(crate) fn objects<'a>(&'a self, slots: SlotSetIter<'a>) -> impl ExactSizeIterator<Item = &'a Arc<K>> {
         slots.map(|slot| {
             let held = self.state.slot(slot).expect("an index holds held slots");
-            &held.object
+            held.object
         })
     }
 }

@@ -7,18 +7,15 @@ use smallvec::SmallVec;
 use crate::{
     KeyRef, Object, ObjectKey, ResourceVersion,
     index::{Edit, Postings, ValueTable},
-    persist::{Paged, SlotSet, SlotTable, bytes_per_element},
+    persist::{SlotSet, SlotTable},
+    slots::{Held, Slots},
 };
-
-const NO_SLOT: u32 = u32::MAX;
 
 /// Objects, their table, every index and the version, of one instant. Cloned in O(1).
 pub(crate) struct State<K> {
-    slots: Paged<Slot<K>>,
+    slots: Slots<K>,
     /// Key → slot.
     table: SlotTable,
-    /// First of the list of vacant slots.
-    vacant: u32,
     namespaces: ValueTable<Box<str>>,
     /// Bytes of the texts of all keys.
     key_bytes: usize,
@@ -40,7 +37,6 @@ impl<K> Clone for State<K> {
         Self {
             slots: self.slots.clone(),
             table: self.table.clone(),
-            vacant: self.vacant,
             namespaces: self.namespaces.clone(),
             key_bytes: self.key_bytes,
             metadata: self.metadata.clone(),
@@ -51,18 +47,6 @@ impl<K> Clone for State<K> {
             synced: self.synced,
         }
     }
-}
-
-pub(crate) enum Slot<K> {
-    Vacant { next: u32 },
-    Held(Held<K>),
-}
-
-/// One object, with what must be known of it without touching it.
-pub(crate) struct Held<K> {
-    pub(crate) key: ObjectKey,
-    pub(crate) object: Arc<K>,
-    pub(crate) stamp: Stamp,
 }
 
 /// Version and uid in short, so that most comparisons touch no object.
@@ -107,12 +91,7 @@ impl Stamp {
     }
 }
 
-impl<K: Object> Held<K> {
-    pub(crate) fn new(key: ObjectKey, object: Arc<K>) -> Self {
-        let stamp = Stamp::of(&*object);
-        Self { key, object, stamp }
-    }
-
+impl<K: Object> Held<'_, K> {
     pub(crate) fn version(&self) -> ResourceVersion {
         match self.stamp.version {
             0 => self.object.version(),
@@ -121,47 +100,12 @@ impl<K: Object> Held<K> {
     }
 }
 
-impl<K> Clone for Held<K> {
-    fn clone(&self) -> Self {
-        Self {
-            key: self.key.clone(),
-            object: Arc::clone(&self.object),
-            stamp: self.stamp,
-        }
-    }
-}
-
-impl<K> Clone for Slot<K> {
-    fn clone(&self) -> Self {
-        match self {
-            Self::Vacant { next } => Self::Vacant { next: *next },
-            Self::Held(held) => Self::Held(held.clone()),
-        }
-    }
-}
-
-impl<K> Default for Slot<K> {
-    fn default() -> Self {
-        Self::Vacant { next: NO_SLOT }
-    }
-}
-
-impl<K> Slot<K> {
-    pub(crate) fn held(&self) -> Option<&Held<K>> {
-        match self {
-            Self::Held(held) => Some(held),
-            Self::Vacant { .. } => None,
-        }
-    }
-}
-
 impl<K> State<K> {
     /// An empty state; `rekeyed` where keys are not those of the metadata.
     pub(crate) fn new(rekeyed: bool) -> Self {
         Self {
-            slots: Paged::default(),
+            slots: Slots::default(),
             table: SlotTable::default(),
-            vacant: NO_SLOT,
             namespaces: ValueTable::default(),
             key_bytes: 0,
             metadata: rekeyed.then(ValueTable::default),
@@ -179,27 +123,27 @@ impl<K> State<K> {
 
     /// One past the highest slot ever used.
     pub(crate) fn slot_count(&self) -> u32 {
-        u32::try_from(self.slots.len()).expect("slots are numbered by u32")
+        self.slots.count()
     }
 
     #[inline]
-    pub(crate) fn slot(&self, slot: u32) -> Option<&Held<K>> {
-        self.slots.get(slot as usize)?.held()
+    pub(crate) fn slot(&self, slot: u32) -> Option<Held<'_, K>> {
+        self.slots.get(slot)
     }
 
     #[inline]
-    pub(crate) fn find(&self, key: &ObjectKey) -> Option<(u32, &Held<K>)> {
+    pub(crate) fn find(&self, key: &ObjectKey) -> Option<(u32, Held<'_, K>)> {
         let slot = self.table.first(key.precomputed_hash())?;
         match self.slot(slot) {
-            Some(held) if held.key == *key => Some((slot, held)),
+            Some(held) if held.key == key => Some((slot, held)),
             _ => self.find_further(key.as_ref()),
         }
     }
 
     #[inline]
-    pub(crate) fn find_ref(&self, key: KeyRef<'_>) -> Option<&Held<K>> {
+    pub(crate) fn find_ref(&self, key: KeyRef<'_>) -> Option<Held<'_, K>> {
         match self.slot(self.table.first(key.hash())?) {
-            Some(held) if key == held.key => Some(held),
+            Some(held) if key == *held.key => Some(held),
             _ => self.find_further(key).map(|(_, held)| held),
         }
     }
@@ -207,8 +151,8 @@ impl<K> State<K> {
     /// Finds `key` where another key has as good as the same hash.
     #[cold]
     #[inline(never)]
-    fn find_further(&self, key: KeyRef<'_>) -> Option<(u32, &Held<K>)> {
-        let is_it = |slot| self.slot(slot).is_some_and(|held| key == held.key);
+    fn find_further(&self, key: KeyRef<'_>) -> Option<(u32, Held<'_, K>)> {
+        let is_it = |slot| self.slot(slot).is_some_and(|held| key == *held.key);
         let slot = self.table.find(key.hash(), is_it)?;
         Some((slot, self.slot(slot)?))
     }
@@ -222,19 +166,18 @@ impl<K> State<K> {
     }
 
     /// What is held under the metadata key `key`, any of several.
-    pub(crate) fn find_metadata_ref(&self, key: KeyRef<'_>) -> Option<&Held<K>> {
+    pub(crate) fn find_metadata_ref(&self, key: KeyRef<'_>) -> Option<Held<'_, K>> {
         match &self.metadata {
             Some(metadata) => self.slot(metadata.find(&key.to_key())?.iter().next()?),
             None => self.find_ref(key),
         }
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Held<K>)> {
-        let slots = self.slots.iter().zip(0u32..);
-        slots.filter_map(|(slot, at)| Some((at, slot.held()?)))
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, Held<'_, K>)> {
+        self.slots.iter()
     }
 
-    pub(crate) fn slots(&self) -> &Paged<Slot<K>> {
+    pub(crate) fn slots(&self) -> &Slots<K> {
         &self.slots
     }
 
@@ -248,8 +191,7 @@ impl<K> State<K> {
 
     /// Bytes of heap of key texts, slots and table.
     pub(crate) fn heap_bytes(&self) -> (usize, usize, usize) {
-        let slots = self.slots.len() * bytes_per_element::<Slot<K>>();
-        (self.key_bytes, slots, self.table.heap_bytes())
+        (self.key_bytes, self.slots.heap_bytes(), self.table.heap_bytes())
     }
 
     pub(crate) fn indexes(&self) -> &[Arc<dyn Postings<K>>] {
@@ -288,7 +230,7 @@ pub(crate) struct Prepared<K> {
 impl<K> Prepared<K> {
     pub(crate) fn new(indexes: &[Arc<dyn Postings<K>>], old: Option<(u32, Arc<K>)>, new: Option<&K>) -> Self {
         // No index says anything of a slot that is not held yet.
-        let (slot, old) = old.map_or((NO_SLOT, None), |(slot, old)| (slot, Some(old)));
+        let (slot, old) = old.map_or((u32::MAX, None), |(slot, old)| (slot, Some(old)));
         let edits = indexes.iter().map(|index| index.edit(slot, old.as_deref(), new));
         Self {
             edits: edits.collect(),
@@ -309,34 +251,22 @@ impl<K> Prepared<K> {
 
 impl<K: Object> State<K> {
     /// Puts a new key's object into a slot.
-    pub(crate) fn insert(&mut self, held: Held<K>, prepared: Option<Prepared<K>>) -> u32 {
-        let slot = self.vacant;
-        let slot = if slot == NO_SLOT {
-            let slot = self.slot_count();
-            assert!(slot != NO_SLOT, "fewer than 2^32 - 1 objects");
-            self.slots.push(Slot::default());
-            slot
-        } else {
-            let Some(Slot::Vacant { next }) = self.slots.get(slot as usize) else {
-                unreachable!("the list of vacant slots holds vacant slots")
-            };
-            self.vacant = *next;
-            slot
-        };
-        self.reindex(slot, None, Some(&held.object), prepared);
-        if let Some(namespace) = held.object.namespace().filter(|text| !text.is_empty()) {
+    pub(crate) fn insert(&mut self, key: ObjectKey, object: Arc<K>, prepared: Option<Prepared<K>>) {
+        let stamp = Stamp::of(&*object);
+        self.key_bytes += key_bytes(&key);
+        let hash = key.precomputed_hash();
+        let slot = self.slots.next();
+        self.reindex(slot, None, Some(&object), prepared);
+        if let Some(namespace) = object.namespace().filter(|text| !text.is_empty()) {
             self.namespaces.insert(namespace, slot);
         }
         if let Some(metadata) = &mut self.metadata
-            && let Ok(key) = held.object.key()
+            && let Ok(key) = object.key()
         {
             metadata.insert_owned(key, slot);
         }
-        self.key_bytes += key_bytes(&held.key);
-        let hash = held.key.precomputed_hash();
-        *self.slots.get_mut(slot as usize) = Slot::Held(held);
+        self.slots.insert(key, object, stamp);
         self.table.insert_new(hash, slot);
-        slot
     }
 
     /// Replaces what `slot` holds, and hands it back.
@@ -350,7 +280,7 @@ impl<K: Object> State<K> {
     ) -> Arc<K> {
         if !self.indexes.is_empty() || self.metadata.is_some() {
             let held = self.slot(slot).expect("only held slots are replaced");
-            let old = Arc::clone(&held.object);
+            let old = Arc::clone(held.object);
             self.reindex(slot, Some(&old), Some(&object), prepared);
             if self.metadata.is_some() {
                 self.move_metadata(slot, &old, &object);
@@ -364,11 +294,7 @@ impl<K: Object> State<K> {
     /// Puts `object` into `slot` in exchange for what it holds, as far as no index is concerned.
     #[inline]
     pub(crate) fn exchange(&mut self, slot: u32, object: &mut Arc<K>, stamp: Stamp) {
-        let Slot::Held(held) = self.slots.get_mut(slot as usize) else {
-            unreachable!("only held slots are replaced")
-        };
-        held.stamp = stamp;
-        std::mem::swap(&mut held.object, object);
+        self.slots.exchange(slot, object, stamp);
     }
 
     /// Keys of the user's may stay while namespace or name change.
@@ -400,23 +326,20 @@ impl<K: Object> State<K> {
     }
 
     /// Empties `slot`, and hands back what it held.
-    pub(crate) fn remove(&mut self, slot: u32, prepared: Option<Prepared<K>>) -> Held<K> {
-        let vacant = Slot::Vacant { next: self.vacant };
-        let Slot::Held(held) = std::mem::replace(self.slots.get_mut(slot as usize), vacant) else {
-            unreachable!("only held slots are emptied")
-        };
-        self.vacant = slot;
-        self.table.remove(held.key.precomputed_hash(), slot);
-        if let Some(namespace) = held.object.namespace().filter(|text| !text.is_empty()) {
+    pub(crate) fn remove(&mut self, slot: u32, prepared: Option<Prepared<K>>) -> (ObjectKey, Arc<K>) {
+        let (key, object) = self.slots.remove(slot);
+        self.key_bytes -= key_bytes(&key);
+        self.table.remove(key.precomputed_hash(), slot);
+        if let Some(namespace) = object.namespace().filter(|text| !text.is_empty()) {
             self.namespaces.remove(namespace, slot);
         }
         if let Some(metadata) = &mut self.metadata
-            && let Ok(key) = held.object.key()
+            && let Ok(key) = object.key()
         {
             metadata.remove(&key, slot);
         }
-        self.reindex(slot, Some(&held.object), None, prepared);
-        held
+        self.reindex(slot, Some(&object), None, prepared);
+        (key, object)
     }
 
     fn reindex(

@@ -453,3 +453,20 @@ fn an_empty_object_key_or_a_debug_line_shows_no_body() {
     );
     assert!(shown.contains("a/x") && !shown.contains("canary"));
 }
+
+#[test]
+fn what_is_gone_is_no_longer_counted_as_memory() {
+    let cache = Cache::new();
+    for round in 0..3u64 {
+        let things = (0..100).map(|at| thing(&format!("a/{at}"), round * 1_000 + at + 1));
+        cache.apply(Batch::new(things.map(added).collect(), None));
+        let full = cache.memory();
+        assert!(full.objects == 100 && full.key_bytes > 100 * "a/0".len());
+        let gone = (0..100).map(|at| thing(&format!("a/{at}"), round * 1_000 + 500));
+        cache.apply(Batch::new(gone.map(deleted).collect(), None));
+        let empty = cache.memory();
+        assert_eq!((empty.objects, empty.key_bytes), (0, 0));
+        // Its room is kept for those that come.
+        assert_eq!(empty.slot_bytes, full.slot_bytes);
+    }
+}

@@ -88,9 +88,7 @@ impl<K: Object> Store<K> for Cache<K> {
     /// In slot order.
     fn list(&self) -> Vec<Arc<K>> {
         let snapshot = self.snapshot();
-        let mut list = Vec::with_capacity(snapshot.len());
-        list.extend(snapshot.list().cloned());
-        list
+        snapshot.state().slots().to_vec(snapshot.len())
     }
 
     /// In slot order.
@@ -152,7 +150,7 @@ impl<K: Object> Indexer<K> for Cache<K> {
             );
         }
         let held = found.into_iter().filter_map(|slot| snapshot.state().slot(slot));
-        Ok(held.map(|held| Arc::clone(&held.object)).collect())
+        Ok(held.map(|held| Arc::clone(held.object)).collect())
     }
 
     fn index_keys(&self, index: &str, value: &str) -> Result<Vec<ObjectKey>, NoIndex> {

@@ -6,8 +6,8 @@ use super::{Cache, Inner};
 use crate::{
     IndexExists, IndexHandle, Object,
     index::{Postings, sealed::Build},
-    persist::{Differing, Paged},
-    state::{Slot, State},
+    slots::{DifferingSlots, Slots},
+    state::State,
 };
 
 impl<K: Object> Cache<K> {
@@ -77,16 +77,12 @@ impl<K: Object> Inner<K> {
 /// Brings an index that is not shared yet from one state to another.
 fn fill<K: Object>(postings: &mut Arc<dyn Postings<K>>, from: Option<&State<K>>, to: &State<K>) {
     let postings = Arc::get_mut(postings).expect("a new index has one owner");
-    let empty = Paged::default();
+    let empty = Slots::default();
     let before = from.map_or(&empty, State::slots);
-    let mut differing = Differing::default();
-    while let Some(at) = differing.next(to.slots(), before) {
-        let object = |slots: &Paged<Slot<K>>| {
-            let held = slots.get(at).and_then(Slot::held);
-            held.map(|held| Arc::clone(&held.object))
-        };
+    let mut differing = DifferingSlots::default();
+    while let Some(slot) = differing.next(to.slots(), before) {
+        let object = |slots: &Slots<K>| slots.get(slot).map(|held| Arc::clone(held.object));
         let (old, new) = (object(before), object(to.slots()));
-        let slot = u32::try_from(at).expect("slots are numbered by u32");
         if let Some(edit) = postings.edit(slot, old.as_deref(), new.as_deref()) {
             postings.commit(slot, edit);
         }

@@ -2,24 +2,22 @@
 
 use triomphe::Arc;
 
-/// Elements in a leaf: what one write copies while a clone is held, besides three small arrays of pointers.
-const LEAF: usize = 16;
 /// Pointers in an inner node.
 const NODE: usize = 16;
-const NODE_SPAN: usize = LEAF * NODE;
-const BRANCH_SPAN: usize = NODE_SPAN * NODE;
 
-type Leaf<T> = [T; LEAF];
-type Node<T> = [Option<Arc<Leaf<T>>>; NODE];
-type Branch<T> = [Option<Arc<Node<T>>>; NODE];
+type Leaf<T, const LEAF: usize> = [T; LEAF];
+type Node<T, const LEAF: usize> = [Option<Arc<Leaf<T, LEAF>>>; NODE];
+type Branch<T, const LEAF: usize> = [Option<Arc<Node<T, LEAF>>>; NODE];
 
 /// An array that grows at its end; every element not yet written is `T::default()`.
-pub(crate) struct Paged<T> {
-    top: Arc<Vec<Arc<Branch<T>>>>,
+///
+/// `LEAF` elements make up a leaf: what one write copies while a clone is held, besides three small arrays of pointers.
+pub(crate) struct Paged<T, const LEAF: usize = 16> {
+    top: Arc<Vec<Arc<Branch<T, LEAF>>>>,
     len: usize,
 }
 
-impl<T> Clone for Paged<T> {
+impl<T, const LEAF: usize> Clone for Paged<T, LEAF> {
     fn clone(&self) -> Self {
         Self {
             top: Arc::clone(&self.top),
@@ -28,7 +26,7 @@ impl<T> Clone for Paged<T> {
     }
 }
 
-impl<T> Default for Paged<T> {
+impl<T, const LEAF: usize> Default for Paged<T, LEAF> {
     fn default() -> Self {
         Self {
             top: Arc::new(Vec::new()),
@@ -37,7 +35,10 @@ impl<T> Default for Paged<T> {
     }
 }
 
-impl<T> Paged<T> {
+impl<T, const LEAF: usize> Paged<T, LEAF> {
+    const NODE_SPAN: usize = LEAF * NODE;
+    const BRANCH_SPAN: usize = Self::NODE_SPAN * NODE;
+
     pub(crate) fn len(&self) -> usize {
         self.len
     }
@@ -45,8 +46,8 @@ impl<T> Paged<T> {
     /// The element at `at`. Beyond the end: none, or one that is as it was made, since nothing was ever written there.
     #[inline]
     pub(crate) fn get(&self, at: usize) -> Option<&T> {
-        let branch = self.top.get(at / BRANCH_SPAN)?;
-        let node = branch[at / NODE_SPAN % NODE].as_ref()?;
+        let branch = self.top.get(at / Self::BRANCH_SPAN)?;
+        let node = branch[at / Self::NODE_SPAN % NODE].as_ref()?;
         let leaf = node[at / LEAF % NODE].as_ref()?;
         Some(&leaf[at % LEAF])
     }
@@ -57,13 +58,13 @@ impl<T> Paged<T> {
             return None;
         }
         let end = (at / LEAF + 1) * LEAF;
-        let node = self.top[at / BRANCH_SPAN][at / NODE_SPAN % NODE].as_ref()?;
+        let node = self.top[at / Self::BRANCH_SPAN][at / Self::NODE_SPAN % NODE].as_ref()?;
         let leaf = node[at / LEAF % NODE].as_ref()?;
         let stop = LEAF.min(self.len - (end - LEAF));
         Some((&leaf[at % LEAF..stop], end))
     }
 
-    pub(crate) fn iter(&self) -> Iter<'_, T> {
+    pub(crate) fn iter(&self) -> Iter<'_, T, LEAF> {
         Iter {
             paged: self,
             next: 0,
@@ -72,7 +73,7 @@ impl<T> Paged<T> {
     }
 }
 
-impl<T: Clone + Default> Paged<T> {
+impl<T: Clone + Default, const LEAF: usize> Paged<T, LEAF> {
     /// The element at `at`, to be changed; copies what is shared on the way.
     ///
     /// # Panics
@@ -80,15 +81,15 @@ impl<T: Clone + Default> Paged<T> {
     #[inline]
     pub(crate) fn get_mut(&mut self, at: usize) -> &mut T {
         assert!(at < self.len, "an index within the array");
-        let branch = Arc::make_mut(&mut Arc::make_mut(&mut self.top)[at / BRANCH_SPAN]);
-        let node = branch[at / NODE_SPAN % NODE].get_or_insert_with(empty_node);
+        let branch = Arc::make_mut(&mut Arc::make_mut(&mut self.top)[at / Self::BRANCH_SPAN]);
+        let node = branch[at / Self::NODE_SPAN % NODE].get_or_insert_with(empty_node);
         let leaf = Arc::make_mut(node)[at / LEAF % NODE].get_or_insert_with(empty_leaf);
         &mut Arc::make_mut(leaf)[at % LEAF]
     }
 
     pub(crate) fn push(&mut self, value: T) {
         let at = self.len;
-        if at.is_multiple_of(BRANCH_SPAN) {
+        if at.is_multiple_of(Self::BRANCH_SPAN) {
             Arc::make_mut(&mut self.top).push(Arc::new([const { None }; NODE]));
         }
         self.len += 1;
@@ -97,27 +98,29 @@ impl<T: Clone + Default> Paged<T> {
 }
 
 #[cold]
-fn empty_node<T>() -> Arc<Node<T>> {
+fn empty_node<T, const LEAF: usize>() -> Arc<Node<T, LEAF>> {
     Arc::new([const { None }; NODE])
 }
 
 #[cold]
-fn empty_leaf<T: Default>() -> Arc<Leaf<T>> {
+fn empty_leaf<T: Default, const LEAF: usize>() -> Arc<Leaf<T, LEAF>> {
     Arc::new(std::array::from_fn(|_| T::default()))
 }
 
-/// Bytes of heap a full chunk takes per element, pointers on all levels included.
-pub(crate) const fn bytes_per_element<T>() -> usize {
-    size_of::<T>() + (8 + 8) / LEAF + 1
+/// Bytes of heap that so many elements take, pointers on all levels included.
+pub(crate) const fn paged_bytes<T, const LEAF: usize>(len: usize) -> usize {
+    let leaf = size_of::<[T; LEAF]>() + 8 + 8;
+    let node = 8 + 8;
+    len.div_ceil(LEAF) * leaf + len.div_ceil(LEAF * NODE) * node
 }
 
-pub(crate) struct Iter<'a, T> {
-    paged: &'a Paged<T>,
+pub(crate) struct Iter<'a, T, const LEAF: usize> {
+    paged: &'a Paged<T, LEAF>,
     next: usize,
     leaf: std::slice::Iter<'a, T>,
 }
 
-impl<'a, T> Iterator for Iter<'a, T> {
+impl<'a, T, const LEAF: usize> Iterator for Iter<'a, T, LEAF> {
     type Item = &'a T;
 
     #[inline]
@@ -143,7 +146,11 @@ pub(crate) struct Differing {
 
 impl Differing {
     /// The next index; the arrays must be the same two in every call.
-    pub(crate) fn next<T>(&mut self, new: &Paged<T>, old: &Paged<T>) -> Option<usize> {
+    pub(crate) fn next<T, const LEAF: usize>(
+        &mut self,
+        new: &Paged<T, LEAF>,
+        old: &Paged<T, LEAF>,
+    ) -> Option<usize> {
         let len = new.len.max(old.len);
         while self.next >= self.end {
             if self.next >= len {
@@ -160,15 +167,20 @@ impl Differing {
 }
 
 /// Where the chunk at `at` ends if both arrays share it, looking at the widest level first.
-fn shared_until<T>(new: &Paged<T>, old: &Paged<T>, at: usize) -> Option<usize> {
-    let branch = (new.top.get(at / BRANCH_SPAN)?, old.top.get(at / BRANCH_SPAN)?);
+fn shared_until<T, const LEAF: usize>(
+    new: &Paged<T, LEAF>,
+    old: &Paged<T, LEAF>,
+    at: usize,
+) -> Option<usize> {
+    let (node_span, branch_span) = (Paged::<T, LEAF>::NODE_SPAN, Paged::<T, LEAF>::BRANCH_SPAN);
+    let branch = (new.top.get(at / branch_span)?, old.top.get(at / branch_span)?);
     if Arc::ptr_eq(branch.0, branch.1) {
-        return Some((at / BRANCH_SPAN + 1) * BRANCH_SPAN);
+        return Some((at / branch_span + 1) * branch_span);
     }
-    let at_node = at / NODE_SPAN % NODE;
+    let at_node = at / node_span % NODE;
     let node = (branch.0[at_node].as_ref()?, branch.1[at_node].as_ref()?);
     if Arc::ptr_eq(node.0, node.1) {
-        return Some((at / NODE_SPAN + 1) * NODE_SPAN);
+        return Some((at / node_span + 1) * node_span);
     }
     let at_leaf = at / LEAF % NODE;
     let leaf = (node.0[at_leaf].as_ref()?, node.1[at_leaf].as_ref()?);
@@ -181,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_clone_keeps_what_it_held() {
-        let mut array = Paged::default();
+        let mut array = Paged::<u32>::default();
         for value in 0..10_000u32 {
             array.push(value);
         }
@@ -199,7 +211,7 @@ mod tests {
 
     #[test]
     fn differing_visits_every_changed_index_and_few_others() {
-        let mut array = Paged::default();
+        let mut array = Paged::<u32>::default();
         for value in 0..10_000u32 {
             array.push(value);
         }
@@ -209,7 +221,7 @@ mod tests {
         array.push(1);
         let mut differing = Differing::default();
         let visited: Vec<_> = std::iter::from_fn(|| differing.next(&array, &before)).collect();
-        assert!(visited.len() <= 3 * LEAF);
+        assert!(visited.len() <= 3 * 16);
         assert!([3, 9_000, 10_000].iter().all(|at| visited.contains(at)));
         assert_eq!(Differing::default().next(&array, &array.clone()), None);
     }

@@ -70,7 +70,7 @@ impl<T> Shards<T> {
             .flatten()
             .map(|shard| shard.allocation_size() + 40)
             .sum();
-        tables + self.shards.len() * super::paged::bytes_per_element::<usize>()
+        tables + super::paged::paged_bytes::<usize, 16>(self.shards.len())
     }
 }
 
