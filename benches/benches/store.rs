@@ -587,7 +587,13 @@ fn read_until(cache: &Cache<Pod>, key: &ObjectKey, done: &AtomicBool) -> (Vec<Du
 /// fast memory is just then: of objects that lie in memory in that order, as a first list leaves them, and of objects that
 /// lie in any order, as updates leave them.
 fn list_report() {
-    table::head(&["list of 100,000", "ours us", "Vec clone us", "ratio", "kube-runtime us"]);
+    table::head(&[
+        "list of 100,000",
+        "ours us",
+        "Vec clone us",
+        "ratio",
+        "kube-runtime us",
+    ]);
     for (what, shuffled) in [("as first listed", false), ("all updated since", true)] {
         let mut order: Vec<usize> = (0..MANY).collect();
         if shuffled {

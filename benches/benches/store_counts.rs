@@ -4,7 +4,7 @@
 
 use std::{hint::black_box, sync::Arc};
 
-use informer::store::{Batch, Cache, Delta, Entry, Index, Replacement};
+use informer::store::{Batch, Cache, Delta, Entry, Index, Replacement, ResourceVersion};
 use informer_benches::{
     heap::{INSTRUMENTED_SYSTEM, Region, StatsAlloc},
     table,
@@ -83,6 +83,13 @@ fn measured_apply(cache: &Cache<Pod>, batches: Vec<Batch<Pod>>) {
 }
 
 #[inline(never)]
+fn measured_apply_one(cache: &Cache<Pod>, updates: Vec<(Delta<Pod>, Option<ResourceVersion>)>) {
+    for (delta, version) in updates {
+        cache.apply_one(delta, version);
+    }
+}
+
+#[inline(never)]
 fn measured_apply_pinned(cache: &Cache<Pod>, batches: Vec<Batch<Pod>>) {
     for batch in batches {
         let snapshot = cache.snapshot();
@@ -133,6 +140,19 @@ fn apply_kept(cache: &Cache<Pod>) {
     };
     measured_apply(cache, distinct().map(update).collect());
     drop(alive);
+}
+
+/// The same, without a batch around each, and with the key kept alive too, as the queue of whoever is told of it does.
+fn apply_one_kept(cache: &Cache<Pod>) {
+    let alive: Vec<_> = cache.snapshot().list().cloned().collect();
+    let mut keys = Vec::new();
+    let update = |(index, version): (usize, u64)| {
+        let entry = Entry::new(slim(index, version)).expect("named");
+        keys.push(entry.key.clone());
+        (Delta::Updated(entry), Some(version.into()))
+    };
+    measured_apply_one(cache, distinct().map(update).collect());
+    drop((alive, keys));
 }
 
 /// The same of kube-runtime's store.
@@ -220,6 +240,7 @@ fn main() {
         Some("apply") => measured_apply(&cache, updates(1)),
         Some("apply-pinned") => measured_apply_pinned(&cache, updates(1)),
         Some("apply-kept") => apply_kept(&cache),
+        Some("apply-one-kept") => apply_one_kept(&cache),
         Some("apply-kept-kube") => apply_kept_kube(&mut writer),
         Some("by-index") => measured_by_index(&cache, &by_node),
         Some("apply-kube") => {

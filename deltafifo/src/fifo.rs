@@ -7,11 +7,10 @@ mod replace;
 
 use std::{fmt, mem, sync::Arc};
 
-use foldhash::quality::RandomState;
 use informer_store::{Batch, Delta, Object, ObjectKey, Replacement, ResourceVersion, ResyncPart};
 
 use self::{
-    line::{Item, Line, Mark, Node, Verb},
+    line::{Item, Line, Node, Verb},
     merge::{Merged, merge},
 };
 use crate::{Config, Discipline, KnownObjects, Stats, WhenFull};
@@ -73,7 +72,6 @@ pub struct DeltaFifo<K> {
     /// The newest delta of the first replacement, until that has been handed out whole.
     initial: Initial,
     known: Option<Known<K>>,
-    hasher: RandomState,
     stats: Stats,
 }
 
@@ -165,7 +163,6 @@ impl<K: Object> DeltaFifo<K> {
             claims_deltas: true,
             initial: Initial::Missing,
             known,
-            hasher: RandomState::default(),
             stats: Stats::default(),
         }
     }
@@ -284,15 +281,9 @@ impl<K: Object> DeltaFifo<K> {
         };
         let number = self.number + 1;
         let mut item = item;
-        // The object has just been decoded, so that looking at it costs little now.
-        let mark = if self.line.grouped() {
-            Mark::of(&item, &self.hasher)
-        } else {
-            Mark::default()
-        };
         if let Some(head) = head {
             let latest = self.config.discipline == Discipline::Latest;
-            match merge(self.line.tail_mut(head), item, mark, number, latest) {
+            match merge(self.line.tail_mut(head), item, number, latest) {
                 Merged::Into(spent) => {
                     self.number = number;
                     self.stats.added += 1;
@@ -303,9 +294,9 @@ impl<K: Object> DeltaFifo<K> {
             }
         }
         if self.line.len() >= capacity {
-            return Err(Full(Node::new(key, item, number, mark).into_delta()));
+            return Err(Full(Node::new(key, item, number).into_delta()));
         }
-        self.line.append(head, Node::new(key, item, number, mark));
+        self.line.append(head, Node::new(key, item, number));
         self.number = number;
         self.stats.added += 1;
         self.stats.depth = self.line.len();
@@ -344,13 +335,13 @@ impl<K: Object> DeltaFifo<K> {
     fn pop_line(&mut self, max: usize) -> Vec<Delta<K>> {
         let waiting = self.line.len();
         let mut deltas = Vec::with_capacity(waiting.min(max));
-        // Reading a version costs more than all the rest, so only the newest delta is asked for it, and only if it was
-        // not noted when the delta came in.
+        // Reading a version costs more than all the rest, so only the newest delta is asked for it, and only if its stamp
+        // does not tell.
         let mut newest = (self.cut.0, None);
         let mut in_flight = self.known.as_mut().map(|known| &mut known.in_flight);
         let mut take = |node: Node<K>| {
             if node.last > newest.0 && !node.item.is_sync() {
-                newest = (node.last, Some((deltas.len(), node.mark.version)));
+                newest = (node.last, Some((deltas.len(), node.item.version())));
             }
             if let Some(in_flight) = &mut in_flight {
                 in_flight.push((node.key.clone(), node.item.object().cloned()));
@@ -368,10 +359,9 @@ impl<K: Object> DeltaFifo<K> {
             && self.claims_deltas
         {
             self.cut.0 = number;
-            let version = if noted == 0 {
-                version_of(&deltas[index])
-            } else {
-                noted.into()
+            let version = match noted {
+                Some(noted) => noted.into(),
+                None => version_of(&deltas[index]),
             };
             advance(&mut self.cut.1, version);
         }
@@ -420,7 +410,7 @@ impl<K: Object> DeltaFifo<K> {
         self.line.drain(|node| nodes.push(node));
         self.line.set_grouped(true);
         for node in nodes {
-            self.stats.coalesced += u64::from(self.line.regroup(node, &self.hasher));
+            self.stats.coalesced += u64::from(self.line.regroup(node));
         }
         self.stats.step_downs += 1;
         self.stats.depth = self.line.len();

@@ -133,17 +133,17 @@ impl Sim {
                 let kept: Vec<_> = replacement.kept.iter().map(ToString::to_string).collect();
                 self.held.retain(|key, _| kept.contains(key));
                 for entry in replacement.entries {
-                    let version = informer_store::Object::version(&*entry.object);
+                    let version = informer_store::Object::version(&**entry.object);
                     self.held.insert(entry.key.to_string(), version);
                 }
                 self.replaced = true;
             }
             Delta::Added(entry) => {
-                let version = informer_store::Object::version(&*entry.object);
+                let version = informer_store::Object::version(&**entry.object);
                 assert!(self.held.insert(entry.key.to_string(), version).is_none(), "H1");
             }
             Delta::Updated(entry) => {
-                let version = informer_store::Object::version(&*entry.object);
+                let version = informer_store::Object::version(&**entry.object);
                 let old = self.held.insert(entry.key.to_string(), version.clone());
                 assert!(old.is_some_and(|old| old < version), "I4");
             }

@@ -27,7 +27,7 @@ impl<K: Object> Sorted<K> {
 impl<K: Object> Store<K> for Sorted<K> {
     fn add(&self, object: Arc<K>) -> Result<(), Unkeyed<Arc<K>>> {
         let Entry { key, object, .. } = Entry::new(object)?;
-        self.write(|map| map.insert(key, object));
+        self.write(|map| map.insert(key, object.into_inner()));
         Ok(())
     }
 
@@ -47,7 +47,7 @@ impl<K: Object> Store<K> for Sorted<K> {
     fn replace(&self, objects: Vec<Arc<K>>, _version: ResourceVersion) -> Result<(), Unkeyed<Arc<K>>> {
         let entries = objects
             .into_iter()
-            .map(|object| Entry::new(object).map(|entry| (entry.key, entry.object)));
+            .map(|object| Entry::<K>::new(object).map(|entry| (entry.key, entry.object.into_inner())));
         let map: BTreeMap<_, _> = entries.collect::<Result<_, _>>()?;
         self.write(|held| *held = map);
         Ok(())

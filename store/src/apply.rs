@@ -10,11 +10,11 @@ use smallvec::SmallVec;
 
 use crate::{
     Cause, Change, Delta, Entry, KeyError, Object, ObjectKey, Replacement, ResourceVersion, ResyncPart,
-    Tombstone,
+    Stamped, Tombstone,
     index::Postings,
     log::Logged,
     slots::Held,
-    state::{Prepared, Stamp, State},
+    state::{Prepared, State},
     stats::Tally,
 };
 
@@ -132,14 +132,14 @@ enum Relation {
 }
 
 #[inline]
-fn relation<K: Object>(held: Held<'_, K>, new: &Arc<K>, stamp: Stamp) -> Relation {
+fn relation<K: Object>(held: Held<'_, K>, new: &Stamped<K>) -> Relation {
     if Arc::ptr_eq(held.object, new) {
         return Relation::Same;
     }
-    if held.stamp.other_uid(stamp) {
+    if held.stamp.is_other_uid(new.stamp()) {
         return Relation::Other;
     }
-    match held.stamp.compare(stamp) {
+    match held.stamp.compare(new.stamp()) {
         Some(Ordering::Less) => Relation::Newer,
         Some(Ordering::Equal) => Relation::Same,
         Some(Ordering::Greater) => Relation::Older,
@@ -272,14 +272,13 @@ fn claim<K>(state: &mut State<K>, version: &mut Option<ResourceVersion>, rewound
 pub(crate) fn update_quietly<K: Object>(
     state: &mut State<K>,
     entry: &mut Entry<K>,
-    stamp: Stamp,
     version: &mut Option<ResourceVersion>,
 ) -> Option<bool> {
     let (slot, held) = state.find(&entry.key)?;
-    if !matches!(relation(held, &entry.object, stamp), Relation::Newer) {
+    if !matches!(relation(held, &entry.object), Relation::Newer) {
         return None;
     }
-    state.exchange(slot, &mut entry.object, stamp);
+    state.exchange(slot, &mut entry.object);
     state.steps += 1;
     state.changes += 1;
     Some(claim(state, version, false))
@@ -303,17 +302,16 @@ fn upsert<K: Object>(
         state.insert(entry.key, entry.object, prepared);
         return;
     };
-    let stamp = Stamp::of(&*entry.object);
-    match relation(held, &entry.object, stamp) {
-        Relation::Newer => change(state, slot, entry, stamp, prepared, effects),
+    match relation(held, &entry.object) {
+        Relation::Newer => change(state, slot, entry, prepared, effects),
         Relation::Same | Relation::Older => {
             effects.tally.stale += 1;
-            effects.dropped.push(entry.object);
+            effects.dropped.push(entry.object.into_inner());
         }
         Relation::Other => match rules.uid_change {
-            UidChange::Update => change(state, slot, entry, stamp, prepared, effects),
+            UidChange::Update => change(state, slot, entry, prepared, effects),
             UidChange::DeleteThenAdd => {
-                let old = state.replace(slot, Arc::clone(&entry.object), stamp, prepared);
+                let old = state.replace(slot, entry.object.clone(), prepared);
                 effects.deleted(&entry.key, old, None, true, entry.cause);
                 effects.added(&entry.key, &entry.object, false, entry.cause);
             }
@@ -325,17 +323,16 @@ fn change<K: Object>(
     state: &mut State<K>,
     slot: u32,
     entry: Entry<K>,
-    stamp: Stamp,
     prepared: Option<Prepared<K>>,
     effects: &mut Effects<K>,
 ) {
     let Entry { key, object, cause } = entry;
     if effects.wanted {
-        let old = state.replace(slot, Arc::clone(&object), stamp, prepared);
+        let old = state.replace(slot, object.clone(), prepared);
         effects.tally.updated += 1;
-        effects.log(Change::updated(key, old, object, cause));
+        effects.log(Change::updated(key, old, object.into_inner(), cause));
     } else {
-        let old = state.replace(slot, object, stamp, prepared);
+        let old = state.replace(slot, object, prepared);
         effects.tally.updated += 1;
         effects.dropped.push(old);
     }
@@ -388,7 +385,7 @@ fn sync<K: Object>(
     let Some((_, held)) = state.find(&entry.key) else {
         return upsert(state, entry, prepared, rules, effects);
     };
-    match relation(held, &entry.object, Stamp::of(&*entry.object)) {
+    match relation(held, &entry.object) {
         // What is delivered again is what is held, so that handlers never go back.
         Relation::Same | Relation::Older => {
             effects.updated(&entry.key, held.object, held.object, Cause::Resync);
@@ -435,8 +432,7 @@ fn replace<K: Object>(
             continue;
         };
         listed.set(slot);
-        let stamp = Stamp::of(&*entry.object);
-        let plan = match relation(held, &entry.object, stamp) {
+        let plan = match relation(held, &entry.object) {
             Relation::Newer => Plan::Update,
             Relation::Older if rewound => Plan::TakeBack,
             Relation::Older => {
@@ -454,7 +450,7 @@ fn replace<K: Object>(
             effects.tally.unchanged += 1;
             // The held one itself is let go of here and now: a list of those would grow to the size of the contents.
             if !Arc::ptr_eq(held.object, &entry.object) {
-                effects.dropped.push(entry.object);
+                effects.dropped.push(entry.object.into_inner());
             }
         } else {
             plans.push((entry, plan));
@@ -516,16 +512,15 @@ fn carry_out<K: Object>(
         state.insert(entry.key, entry.object, None);
         return;
     };
-    let stamp = Stamp::of(&*entry.object);
     match plan {
-        Plan::TakeBack => change(state, slot, entry, stamp, None, effects),
+        Plan::TakeBack => change(state, slot, entry, None, effects),
         Plan::Keep => {
             effects.tally.unchanged += 1;
             effects.updated(&entry.key, held.object, held.object, entry.cause);
         }
         // An earlier item of the list may have had the same key; the newer one stays.
-        Plan::Add | Plan::Update => match relation(held, &entry.object, stamp) {
-            Relation::Newer | Relation::Other => change(state, slot, entry, stamp, None, effects),
+        Plan::Add | Plan::Update => match relation(held, &entry.object) {
+            Relation::Newer | Relation::Other => change(state, slot, entry, None, effects),
             Relation::Same | Relation::Older => effects.tally.stale += 1,
         },
     }

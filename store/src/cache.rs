@@ -23,7 +23,7 @@ use crate::{
     catch_up::CatchUp,
     log::{Block, Log},
     publish::Publish,
-    state::{Stamp, State},
+    state::State,
     stats::{Counters, Tally},
     wait::{Goal, Waiters},
 };
@@ -120,13 +120,12 @@ impl<K: Object> Inner<K> {
         if self.rules.key_function.is_some() || self.has_indexes.load(Ordering::Relaxed) || !is_quiet() {
             return false;
         }
-        let stamp = Stamp::of(&*entry.object);
         let applied = self.state.try_write(|state| {
             // Asked again, as somebody may have come before the state was in hand.
             if !is_quiet() || !state.indexes().is_empty() {
                 return false;
             }
-            let Some(is_accepted) = apply::update_quietly(state, entry, stamp, version) else {
+            let Some(is_accepted) = apply::update_quietly(state, entry, version) else {
                 return false;
             };
             self.counters.add_update(is_accepted);

@@ -44,7 +44,7 @@ impl<K> CatchUp<K> {
 
     /// Whether `old` was followed by another object of its name rather than by a change of itself.
     fn is_other(&self, old: Held<'_, K>, new: Held<'_, K>) -> bool {
-        self.delete_then_add && old.stamp.other_uid(new.stamp)
+        self.delete_then_add && old.stamp.is_other_uid(new.stamp)
     }
 
     fn find_gone(&self, from: &State<K>) -> Vec<u32> {

@@ -2,14 +2,14 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::{Object, ObjectKey, ResourceVersion, Unkeyed};
+use crate::{Object, ObjectKey, ResourceVersion, Stamped, Unkeyed};
 
 /// One object on its way into a store, with its key.
 pub struct Entry<K> {
     /// The key, computed and hashed once, here.
     pub key: ObjectKey,
-    /// The object; moved along, never cloned.
-    pub object: Arc<K>,
+    /// The object, looked at once, here; moved along, never cloned.
+    pub object: Stamped<K>,
     /// What brought it.
     pub cause: Cause,
 }
@@ -28,17 +28,19 @@ impl<K: Object> Entry<K> {
     }
 }
 
-impl<K> Entry<K> {
+impl<K: Object> Entry<K> {
     /// An entry whose key is known already.
     #[must_use]
-    pub fn with_key(key: ObjectKey, object: Arc<K>) -> Self {
+    pub fn with_key(key: ObjectKey, object: impl Into<Stamped<K>>) -> Self {
         Self {
             key,
-            object,
+            object: object.into(),
             cause: Cause::Live,
         }
     }
+}
 
+impl<K> Entry<K> {
     /// The same entry with another cause.
     #[must_use]
     pub fn cause(mut self, cause: Cause) -> Self {
@@ -302,7 +304,7 @@ impl<K> Clone for Entry<K> {
     fn clone(&self) -> Self {
         Self {
             key: self.key.clone(),
-            object: Arc::clone(&self.object),
+            object: self.object.clone(),
             cause: self.cause,
         }
     }

@@ -102,7 +102,7 @@ impl<K: Object> ExpiringStore<K> {
             if !version.is_unset() {
                 contents.version = version;
             }
-            (expired, contents.objects.insert(key, (now, object)))
+            (expired, contents.objects.insert(key, (now, object.into_inner())))
         });
         drop(dropped);
         Ok(())
@@ -151,9 +151,9 @@ impl<K: Object> Store<K> for ExpiringStore<K> {
 
     fn replace(&self, objects: Vec<Arc<K>>, version: ResourceVersion) -> Result<(), Unkeyed<Arc<K>>> {
         let now = Instant::now();
-        let entries = objects.into_iter().map(Entry::new);
+        let entries = objects.into_iter().map(Entry::<K>::new);
         let objects = entries
-            .map(|entry| entry.map(|Entry { key, object, .. }| (key, (now, object))))
+            .map(|entry| entry.map(|Entry { key, object, .. }| (key, (now, object.into_inner()))))
             .collect::<Result<HashMap<_, _>, _>>()?;
         let before = self.write(|contents| {
             contents.version = version;

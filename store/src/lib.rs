@@ -19,6 +19,7 @@ mod query;
 mod seam;
 mod slots;
 mod snapshot;
+mod stamp;
 mod state;
 mod stats;
 mod store;
@@ -42,6 +43,7 @@ pub use crate::{
     query::{Query, QueryIter},
     seam::{Apply, Closed, ReflectorStore},
     snapshot::Snapshot,
+    stamp::{Stamp, Stamped},
     stats::Stats,
     store::{Direct, IndexExists, Indexer, NoIndex, Store, TextValues},
     subscribe::{Departure, EventHandler, Handled, HandlerPanic, Subscription, SubscriptionHandle},

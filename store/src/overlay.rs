@@ -129,7 +129,7 @@ impl<K: Object> Overlay<K> {
         let now = Instant::now();
         let snapshot = self.cache.snapshot();
         let note = Note {
-            what: Noted::Wrote(object),
+            what: Noted::Wrote(object.into_inner()),
             expires: now + self.expiry,
         };
         let mut notes = self.lock();

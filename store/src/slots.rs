@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use crate::{
-    ObjectKey,
+    ObjectKey, Stamp, Stamped,
     persist::{Differing, Paged, paged_bytes},
-    state::Stamp,
 };
 
 const NO_SLOT: u32 = u32::MAX;
@@ -162,10 +161,11 @@ impl<K> Slots<K> {
     }
 
     /// Puts a new key's object into a slot.
-    pub(crate) fn insert(&mut self, key: ObjectKey, object: Arc<K>, stamp: Stamp) {
+    pub(crate) fn insert(&mut self, key: ObjectKey, object: Stamped<K>) {
         let (chunk, lane) = place(self.take_vacant());
         let chunk = self.chunks.get_mut(chunk);
-        chunk.objects[lane] = Some(object);
+        let stamp = object.stamp();
+        chunk.objects[lane] = Some(object.into_inner());
         chunk.heads[lane] = Head::Held { key, stamp };
     }
 
@@ -190,16 +190,14 @@ impl<K> Slots<K> {
 
     /// Puts `object` into `slot` in exchange for what it holds.
     #[inline]
-    pub(crate) fn exchange(&mut self, slot: u32, object: &mut Arc<K>, stamp: Stamp) {
+    pub(crate) fn exchange(&mut self, slot: u32, object: &mut Stamped<K>) {
         let (chunk, lane) = place(slot);
         let chunk = self.chunks.get_mut(chunk);
-        let (Head::Held { stamp: held, .. }, Some(place)) =
-            (&mut chunk.heads[lane], &mut chunk.objects[lane])
+        let (Head::Held { stamp, .. }, Some(place)) = (&mut chunk.heads[lane], &mut chunk.objects[lane])
         else {
             unreachable!("only held slots are replaced")
         };
-        *held = stamp;
-        std::mem::swap(place, object);
+        object.exchange(place, stamp);
     }
 
     /// Empties `slot`, and hands back what it held.

@@ -1,11 +1,11 @@
 //! [`State`]: everything a snapshot pins, and the primitive steps on it.
 
-use std::{cmp::Ordering, sync::Arc};
+use std::sync::Arc;
 
 use smallvec::SmallVec;
 
 use crate::{
-    KeyRef, Object, ObjectKey, ResourceVersion,
+    KeyRef, Object, ObjectKey, ResourceVersion, Stamped,
     index::{Edit, Postings, ValueTable},
     persist::{SlotSet, SlotTable},
     slots::{Held, Slots},
@@ -49,53 +49,11 @@ impl<K> Clone for State<K> {
     }
 }
 
-/// Version and uid in short, so that most comparisons touch no object.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Stamp {
-    /// The version where it is a number, else 0.
-    version: u64,
-    /// A hash of the uid; 0 where there is none.
-    uid: u64,
-}
-
-impl Stamp {
-    #[inline]
-    pub(crate) fn of<K: Object>(object: &K) -> Self {
-        let version = object.version().as_u64().unwrap_or(0);
-        let uid = object.uid().map_or(0, Self::uid_hash);
-        Self { version, uid }
-    }
-
-    fn uid_hash(uid: &str) -> u64 {
-        KeyRef {
-            namespace: None,
-            name: uid,
-        }
-        .hash()
-        .max(1)
-    }
-
-    /// Whether both have a uid, and not the same.
-    pub(crate) fn other_uid(self, other: Self) -> bool {
-        self.uid != other.uid && self.uid != 0 && other.uid != 0
-    }
-
-    /// Whether the object is surely not the one of `uid`.
-    pub(crate) fn is_not(self, uid: &str) -> bool {
-        self.uid != 0 && self.uid != Self::uid_hash(uid)
-    }
-
-    /// How the versions compare; `None` if these alone cannot tell.
-    pub(crate) fn compare(self, new: Self) -> Option<Ordering> {
-        (self.version != 0 && new.version != 0).then(|| self.version.cmp(&new.version))
-    }
-}
-
 impl<K: Object> Held<'_, K> {
     pub(crate) fn version(&self) -> ResourceVersion {
-        match self.stamp.version {
-            0 => self.object.version(),
-            number => ResourceVersion::from(number),
+        match self.stamp.version() {
+            Some(number) => number.into(),
+            None => self.object.version(),
         }
     }
 }
@@ -251,8 +209,7 @@ impl<K> Prepared<K> {
 
 impl<K: Object> State<K> {
     /// Puts a new key's object into a slot.
-    pub(crate) fn insert(&mut self, key: ObjectKey, object: Arc<K>, prepared: Option<Prepared<K>>) {
-        let stamp = Stamp::of(&*object);
+    pub(crate) fn insert(&mut self, key: ObjectKey, object: Stamped<K>, prepared: Option<Prepared<K>>) {
         self.key_bytes += key_bytes(&key);
         let hash = key.precomputed_hash();
         let slot = self.slots.next();
@@ -265,19 +222,13 @@ impl<K: Object> State<K> {
         {
             metadata.insert_owned(key, slot);
         }
-        self.slots.insert(key, object, stamp);
+        self.slots.insert(key, object);
         self.table.insert_new(hash, slot);
     }
 
     /// Replaces what `slot` holds, and hands it back.
     #[inline]
-    pub(crate) fn replace(
-        &mut self,
-        slot: u32,
-        object: Arc<K>,
-        stamp: Stamp,
-        prepared: Option<Prepared<K>>,
-    ) -> Arc<K> {
+    pub(crate) fn replace(&mut self, slot: u32, object: Stamped<K>, prepared: Option<Prepared<K>>) -> Arc<K> {
         if !self.indexes.is_empty() || self.metadata.is_some() {
             let held = self.slot(slot).expect("only held slots are replaced");
             let old = Arc::clone(held.object);
@@ -287,14 +238,14 @@ impl<K: Object> State<K> {
             }
         }
         let mut object = object;
-        self.exchange(slot, &mut object, stamp);
-        object
+        self.exchange(slot, &mut object);
+        object.into_inner()
     }
 
     /// Puts `object` into `slot` in exchange for what it holds, as far as no index is concerned.
     #[inline]
-    pub(crate) fn exchange(&mut self, slot: u32, object: &mut Arc<K>, stamp: Stamp) {
-        self.slots.exchange(slot, object, stamp);
+    pub(crate) fn exchange(&mut self, slot: u32, object: &mut Stamped<K>) {
+        self.slots.exchange(slot, object);
     }
 
     /// Keys of the user's may stay while namespace or name change.

@@ -137,7 +137,7 @@ impl<K: Object, S: Store<K>> ReflectorStore<K> for Direct<S> {
         let mut objects: Vec<_> = replacement
             .entries
             .into_iter()
-            .map(|entry| entry.object)
+            .map(|entry| entry.object.into_inner())
             .collect();
         // What could not be decoded stays as it is.
         objects.extend(replacement.kept.iter().filter_map(|key| self.0.get_by_key(key)));
@@ -147,12 +147,12 @@ impl<K: Object, S: Store<K>> ReflectorStore<K> for Direct<S> {
     }
 
     async fn add(&self, entry: Entry<K>) -> Result<(), Closed> {
-        let _ = self.0.add(entry.object);
+        let _ = self.0.add(entry.object.into_inner());
         Ok(())
     }
 
     async fn update(&self, entry: Entry<K>) -> Result<(), Closed> {
-        let _ = self.0.update(entry.object);
+        let _ = self.0.update(entry.object.into_inner());
         Ok(())
     }
 

@@ -74,7 +74,7 @@ impl<K: Object> DeltaFifo<K> {
             .collect();
         drop(waiting);
         for (key, object) in due {
-            self.take_anyway(key, Item::live(Verb::Sync, Cause::Resync, object));
+            self.take_anyway(key, Item::live(Verb::Sync, Cause::Resync, object.into()));
         }
     }
 

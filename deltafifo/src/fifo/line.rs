@@ -1,11 +1,10 @@
 //! The line of waiting deltas: a slab of nodes linked in order, with a table from key to node where deltas are
 //! grouped per key.
 
-use std::{hash::BuildHasher as _, mem, sync::Arc};
+use std::{mem, sync::Arc};
 
-use foldhash::quality::RandomState;
 use hashbrown::HashTable;
-use informer_store::{Cause, Delta, Entry, Object, ObjectKey, Tombstone};
+use informer_store::{Cause, Delta, Entry, ObjectKey, Stamped, Tombstone};
 use slab::Slab;
 
 /// One waiting delta.
@@ -17,8 +16,6 @@ pub(super) struct Node<K> {
     pub(super) first: u64,
     /// The number of the newest delta merged into this one.
     pub(super) last: u64,
-    /// What merging needs to know of the object, so that one that may have left the caches is not looked at.
-    pub(super) mark: Mark,
     /// The next in line; only meaningful for the head of a group.
     next: u32,
     /// The next delta of the same key.
@@ -32,7 +29,7 @@ pub(super) enum Item<K> {
     Live {
         verb: Verb,
         cause: Cause,
-        object: Arc<K>,
+        object: Stamped<K>,
     },
     Dead(Box<Tombstone<K>>),
 }
@@ -220,13 +217,12 @@ impl<K> Line<K> {
 
 impl<K> Node<K> {
     /// A node that is in no line.
-    pub(super) fn new(key: ObjectKey, item: Item<K>, number: u64, mark: Mark) -> Self {
+    pub(super) fn new(key: ObjectKey, item: Item<K>, number: u64) -> Self {
         Self {
             key,
             item,
             first: number,
             last: number,
-            mark,
             next: NIL,
             more: NIL,
             tail: NIL,
@@ -236,7 +232,8 @@ impl<K> Node<K> {
     pub(super) fn into_delta(self) -> Delta<K> {
         match self.item {
             Item::Live { verb, cause, object } => {
-                let entry = Entry::with_key(self.key, object).cause(cause);
+                let key = self.key;
+                let entry = Entry { key, object, cause };
                 match verb {
                     Verb::Added => Delta::Added(entry),
                     Verb::Updated => Delta::Updated(entry),
@@ -248,37 +245,18 @@ impl<K> Node<K> {
     }
 }
 
-/// The uid and version of a delta's object, as numbers.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Mark {
-    /// A seeded hash of the uid: two uids are taken for the same by accident once in 2^64 times.
-    pub(super) uid: u64,
-    /// 0 for a version that is not a number, which is compared with nothing.
-    pub(super) version: u64,
-}
-
-impl Mark {
-    pub(super) fn of<K: Object>(item: &Item<K>, hasher: &RandomState) -> Self {
-        let Item::Live { object, .. } = item else {
-            // A deletion is never merged with what has a uid.
-            return Self::default();
-        };
-        Self {
-            uid: hasher.hash_one(object.uid()),
-            version: object.version().as_u64().unwrap_or(0),
-        }
-    }
-
-    /// Whether it says less than `other`, of the same object, already did.
-    pub(super) fn is_older_than(self, other: Self) -> bool {
-        self.version != 0 && self.version < other.version
-    }
-}
-
 impl<K> Item<K> {
     /// Whether it says nothing new of the object.
     pub(super) fn is_sync(&self) -> bool {
         matches!(self, Self::Live { verb: Verb::Sync, .. })
+    }
+
+    /// The version it brings, if it is a number.
+    pub(super) fn version(&self) -> Option<u64> {
+        match self {
+            Self::Live { object, .. } => object.stamp().version(),
+            Self::Dead(_) => None,
+        }
     }
 
     pub(super) fn object(&self) -> Option<&Arc<K>> {

@@ -1,11 +1,10 @@
 //! How two deltas of one key become one.
 
-use std::{mem, sync::Arc};
+use std::{cmp::Ordering, mem};
 
-use foldhash::quality::RandomState;
-use informer_store::{Cause, Object, Tombstone};
+use informer_store::{Cause, Stamped, Tombstone};
 
-use super::line::{Item, Line, Mark, Node, Verb};
+use super::line::{Item, Line, Node, Verb};
 
 pub(super) enum Merged<K> {
     /// The waiting delta now says both; what is no longer needed.
@@ -15,14 +14,7 @@ pub(super) enum Merged<K> {
 }
 
 /// Merges `item`, the newer, into the waiting `node`, if no life of an object gets lost by it; with `latest`, always.
-pub(super) fn merge<K>(
-    node: &mut Node<K>,
-    item: Item<K>,
-    mark: Mark,
-    number: u64,
-    latest: bool,
-) -> Merged<K> {
-    let same_uid = node.mark.uid == mark.uid;
+pub(super) fn merge<K>(node: &mut Node<K>, item: Item<K>, number: u64, latest: bool) -> Merged<K> {
     let spent = match (&mut node.item, item) {
         // What waits is delivered anyway.
         (Item::Live { .. }, item) if item.is_sync() => return Merged::Into(item),
@@ -33,8 +25,10 @@ pub(super) fn merge<K>(
                 cause: newer_cause,
                 object: newer,
             },
-        ) if same_uid || latest => {
-            if same_uid && mark.is_older_than(node.mark) {
+        ) if latest || object.stamp().is_same_uid(newer.stamp()) => {
+            // Versions of different uids say nothing of each other.
+            let (before, after) = (object.stamp(), newer.stamp());
+            if before.is_same_uid(after) && after.compare(before) == Some(Ordering::Less) {
                 // A duplicate from the past: a store would pass it over too.
                 return Merged::Into(Item::live(newer_verb, newer_cause, newer));
             }
@@ -60,7 +54,6 @@ pub(super) fn merge<K>(
         (_, item) => return Merged::Apart(item),
     };
     node.last = number;
-    node.mark = mark;
     Merged::Into(spent)
 }
 
@@ -89,18 +82,17 @@ fn merge_tombstones<K>(
 }
 
 impl<K> Item<K> {
-    pub(super) fn live(verb: Verb, cause: Cause, object: Arc<K>) -> Self {
+    pub(super) fn live(verb: Verb, cause: Cause, object: Stamped<K>) -> Self {
         Self::Live { verb, cause, object }
     }
 }
 
-impl<K: Object> Line<K> {
+impl<K> Line<K> {
     /// Puts a delta that waited already behind those of its key; whether it merged.
-    pub(super) fn regroup(&mut self, mut node: Node<K>, hasher: &RandomState) -> bool {
-        node.mark = Mark::of(&node.item, hasher);
+    pub(super) fn regroup(&mut self, mut node: Node<K>) -> bool {
         let head = self.find(&node.key);
         if let Some(head) = head {
-            match merge(self.tail_mut(head), node.item, node.mark, node.last, false) {
+            match merge(self.tail_mut(head), node.item, node.last, false) {
                 Merged::Into(_) => return true,
                 Merged::Apart(apart) => node.item = apart,
             }

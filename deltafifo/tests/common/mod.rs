@@ -75,7 +75,7 @@ pub(crate) fn show(delta: &Delta<Obj>) -> String {
     let kind = delta.kind();
     match delta {
         Delta::Added(entry) | Delta::Updated(entry) | Delta::Sync(entry) => {
-            let Obj { name, uid, version } = &*entry.object;
+            let Obj { name, uid, version } = &**entry.object;
             format!("{kind} {name}/{uid}@{version}")
         }
         Delta::Deleted(tombstone) => {
@@ -105,7 +105,7 @@ pub(crate) type Contents = BTreeMap<String, (String, String)>;
 pub(crate) fn apply(contents: &mut Contents, delta: &Delta<Obj>) {
     match delta {
         Delta::Added(entry) | Delta::Updated(entry) | Delta::Sync(entry) => {
-            let Obj { name, uid, version } = (*entry.object).clone();
+            let Obj { name, uid, version } = (**entry.object).clone();
             contents.insert(name, (uid, version));
         }
         Delta::Deleted(tombstone) => {
@@ -120,7 +120,7 @@ pub(crate) fn apply(contents: &mut Contents, delta: &Delta<Obj>) {
             let kept = |name: &String| replacement.kept.iter().any(|key| key.name() == name);
             contents.retain(|name, _| kept(name));
             for entry in &replacement.entries {
-                let Obj { name, uid, version } = (*entry.object).clone();
+                let Obj { name, uid, version } = (**entry.object).clone();
                 contents.insert(name, (uid, version));
             }
         }

@@ -447,7 +447,9 @@ impl ReflectorStore<ConfigMap> for Checked {
         let mut objects = BTreeMap::new();
         for entry in replacement.entries {
             assert!(
-                objects.insert(entry.key.clone(), entry.object).is_none(),
+                objects
+                    .insert(entry.key.clone(), entry.object.into_inner())
+                    .is_none(),
                 "{} is listed once",
                 entry.key
             );

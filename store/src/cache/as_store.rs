@@ -51,7 +51,7 @@ impl<K: Object> Store<K> for Cache<K> {
         let version = claimed(object.version());
         let Entry { key, object, .. } = self.entry(object)?;
         let tombstone = Tombstone {
-            object: Some(object),
+            object: Some(object.into_inner()),
             inferred: false,
             ..Tombstone::of(key)
         };

@@ -1,6 +1,6 @@
 //! [`ContentsRun`]: the contents as far as they have been read.
 
-use informer_store::{Cause, Entry, ObjectKey, ResourceVersion};
+use informer_store::{Cause, Entry, Object, ObjectKey, ResourceVersion};
 use tokio::time::Instant;
 
 use super::super::{
@@ -55,7 +55,7 @@ pub(super) struct Page {
     pub(super) superseded: Vec<(ObjectKey, Slot)>,
 }
 
-impl<K> ContentsRun<K> {
+impl<K: Object> ContentsRun<K> {
     pub(super) fn len(&self) -> usize {
         self.index.len() + self.poison.len()
     }
