@@ -140,9 +140,17 @@ impl<K> Slots<K> {
         for chunk in self.chunks.iter() {
             // A core that raises a count waits for the line it is in, and does nothing else meanwhile. Looking at them
             // first, it waits for all of a chunk's at once.
-            let counts = chunk.objects.iter().flatten().map(Arc::strong_count);
-            std::hint::black_box(counts.fold(0, usize::wrapping_add));
-            objects.extend(chunk.objects.iter().flatten().cloned());
+            let held = chunk.objects.iter().flatten();
+            let (held, counts) = held.fold((0, 0), |(held, counts), object| {
+                (held + 1, Arc::strong_count(object) ^ counts)
+            });
+            std::hint::black_box(counts);
+            if held == LANES {
+                let object = |object: &Option<Arc<K>>| Arc::clone(object.as_ref().expect("all are held"));
+                objects.extend(chunk.objects.iter().map(object));
+            } else {
+                objects.extend(chunk.objects.iter().flatten().cloned());
+            }
         }
         objects
     }
