@@ -2,20 +2,30 @@
 
 mod audit;
 mod contents;
+mod exchange;
 mod flight;
 mod index;
+mod live;
+mod plan;
+mod poison;
+mod resync;
+mod waiting;
+mod watchdog;
 mod watching;
 
 use std::{collections::VecDeque, time::Duration};
 
-use informer_store::{Delta, Object, ObjectKey, ResourceVersion, ResyncPart};
+use informer_store::{Object, ObjectKey, ResourceVersion, ResyncPart};
 use tokio::time::Instant;
 
-use self::{audit::AuditRun, contents::ContentsRun, flight::Flight, index::Index, watching::WatchRun};
+pub use self::exchange::{Effect, Input, Request};
+use self::{
+    audit::AuditRun, contents::ContentsRun, flight::Flight, index::Index, plan::Plan, waiting::Next,
+    watchdog::Watchdog, watching::WatchRun,
+};
 use crate::{
-    Backoff, Commons, Config, Error, ErrorKind, Event, GetRequest, Got, InitialRead, ListRequest, Listed,
-    Purpose, Quarantined, ReadAt, Reason, RelistReason, Stats, StreamingLists, SyncState, WatchRequest,
-    quarantine::{Quarantine, QuarantineEvent},
+    Backoff, Commons, Config, Error, ErrorKind, Quarantined, Stats, StreamingLists, SyncState,
+    quarantine::Quarantine,
 };
 
 /// The list/watch protocol as a state machine: inputs with the time go in, effects come out.
@@ -72,62 +82,6 @@ pub struct Machine<K> {
     piecewise: bool,
 }
 
-/// What happens to a [`Machine`].
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Input<K> {
-    /// Begin.
-    Start,
-    /// The request has been handed to the transport.
-    Sent,
-    /// The answer has begun.
-    Opened,
-    /// A part of a list.
-    Listed(Listed<K>),
-    /// A part of a watch.
-    Event(Event<K>),
-    /// The answer to a single read.
-    Got(Option<Got<K>>),
-    /// The answer has ended without an error.
-    Closed,
-    /// The request failed, before or during its answer.
-    Failed(Error),
-    /// Delivering took so long that nothing could be read meanwhile: not the server's fault.
-    Blocked(Duration),
-    /// A deadline may have passed.
-    Tick,
-    /// Stop.
-    Shutdown,
-}
-
-/// What a [`Machine`] wants done.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Effect<K> {
-    /// Send this, and drop whatever request there is.
-    Send(Request),
-    /// Drop the request there is.
-    Abort,
-    /// Hand this to the store.
-    Deliver(Delta<K>),
-    /// The state changed.
-    State(SyncState),
-    /// The quarantine changed.
-    Quarantine(QuarantineEvent),
-}
-
-/// A request to the source.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Request {
-    /// A list or a page of one.
-    List(ListRequest),
-    /// A watch.
-    Watch(WatchRequest),
-    /// A single read.
-    Get(GetRequest),
-}
-
 #[derive(Debug)]
 enum Phase<K> {
     Idle,
@@ -148,58 +102,6 @@ enum Phase<K> {
     },
     Auditing(Box<AuditRun>),
     Stopped,
-}
-
-/// What is sent after a wait.
-#[derive(Debug)]
-enum Next<K> {
-    /// The contents, by whichever means the plan says.
-    Contents,
-    /// A page of the list being read, once more.
-    Page(Box<ContentsRun<K>>),
-    Watch,
-    Probe,
-    Read(Vec<ObjectKey>),
-    Audit {
-        exact: bool,
-    },
-}
-
-/// How the contents are to be read next.
-#[derive(Clone, Debug)]
-struct Plan {
-    /// Read the latest, not merely something as new as what was seen.
-    latest: bool,
-    /// How many pages the last list had.
-    pages: usize,
-    /// Do not ask for pages, though they would help.
-    unpaged: bool,
-    /// The server pages even lists it serves from memory.
-    paged: bool,
-    /// Do not ask for a streaming list this time.
-    plain: bool,
-    /// Attempts at the present contents that failed while streaming.
-    streaming_failures: u32,
-    /// A streaming list was refused: remembered once a plain one has shown that it was not for another reason.
-    refused: bool,
-    /// Lists without a readable name in them, in a row.
-    nameless: u32,
-    /// Answers older than what is held, in a row.
-    older: u32,
-    /// Why the contents are read again.
-    reason: Option<RelistReason>,
-    /// Whether a relist has been tried since things last went well.
-    relisted: bool,
-    /// Use a fresh connection for the next request.
-    fresh: bool,
-}
-
-#[derive(Debug)]
-struct Watchdog {
-    cadence: Duration,
-    armed: bool,
-    /// Trips since the last frame.
-    trips: u32,
 }
 
 impl<K: Object> Machine<K> {
@@ -434,31 +336,6 @@ impl<K: Object> Machine<K> {
         }
     }
 
-    fn tick_resync(&mut self, now: Instant) {
-        let (Some((at, part)), Some(period)) = (self.resync_at, self.config.resync) else {
-            return;
-        };
-        if at > now {
-            return;
-        }
-        if self.synced {
-            self.stats.resync_parts += 1;
-            self.effects.push_back(Effect::Deliver(Delta::Resync(part)));
-        }
-        // Parts that came due while nobody looked are left out, not made up for in a burst.
-        let step = (period / part.of).max(Duration::from_millis(1));
-        let steps = (now - at).as_nanos() / step.as_nanos() + 1;
-        let next = u32::try_from((u128::from(part.part) + steps) % u128::from(part.of)).unwrap_or(0);
-        let at = at + step.saturating_mul(u32::try_from(steps).unwrap_or(u32::MAX));
-        self.resync_at = Some((
-            at,
-            ResyncPart {
-                part: next,
-                of: part.of,
-            },
-        ));
-    }
-
     fn on_closed(&mut self, now: Instant) {
         match &self.phase {
             Phase::Watching(_) => self.watch_closed(now),
@@ -493,148 +370,6 @@ impl<K: Object> Machine<K> {
         }
     }
 
-    /// Waits as the failures demand and then does `next`.
-    fn fail(&mut self, now: Instant, error: &Error, next: Next<K>) {
-        if error.kind() == ErrorKind::Unauthorized && !self.credentials_retried {
-            self.credentials_retried = true;
-            self.plan.fresh = true;
-            self.stats.retries += 1;
-            let at = self.backoff.within_budget(now);
-            self.wait(now, at, next);
-            return;
-        }
-        tracing::debug!(kind = %error.kind(), error = %error, "request failed");
-        let reason = Reason::Failed(error.kind());
-        let told = self.state.reason() == Some(reason);
-        let lasting = matches!(error.kind(), ErrorKind::Forbidden | ErrorKind::NotFound);
-        if !told && (lasting || matches!(error.kind(), ErrorKind::Unauthorized | ErrorKind::WrongKind)) {
-            tracing::warn!(kind = %error.kind(), error = %error, "the server refuses; retrying slowly");
-        }
-        if lasting {
-            let at = self.backoff.refused(now, error.retry_after(), &mut self.rng);
-            return self.degrade(now, reason, at, next);
-        }
-        self.fail_for(now, reason, error.retry_after(), next);
-    }
-
-    fn fail_for(&mut self, now: Instant, reason: Reason, asked: Option<Duration>, next: Next<K>) {
-        let at = self.backoff.failed(now, asked, &mut self.rng);
-        self.degrade(now, reason, at, next);
-    }
-
-    /// There are more objects than may be held: what is held stays, and a list is tried again after a long wait.
-    fn overloaded(&mut self, now: Instant) {
-        if self.state.reason() != Some(Reason::Overloaded) {
-            let max = self.config.max_objects;
-            tracing::warn!(max, "there are more objects than may be held; retrying slowly");
-        }
-        let at = self.backoff.refused(now, None, &mut self.rng);
-        self.degrade(now, Reason::Overloaded, at, Next::Contents);
-    }
-
-    fn degrade(&mut self, now: Instant, reason: Reason, at: Instant, next: Next<K>) {
-        self.stats.retries += 1;
-        self.set_state(SyncState::Degraded {
-            reason,
-            since: self.backoff.since().unwrap_or(now),
-            attempts: self.backoff.failures(),
-        });
-        self.wait(now, at, next);
-    }
-
-    fn wait(&mut self, now: Instant, at: Instant, next: Next<K>) {
-        if !matches!(self.phase, Phase::Waiting { .. }) {
-            self.effects.push_back(Effect::Abort);
-        }
-        self.count_watch(now);
-        let at = match next {
-            // More pages and a watch follow at once.
-            Next::Contents => self
-                .backoff
-                .with_room_for(self.plan.pages.min(PAGES_RESERVED) + 1, at),
-            _ => at,
-        };
-        self.phase = Phase::Waiting { at, next };
-    }
-
-    /// Waits until the budget allows `next`, and no longer.
-    fn go_on(&mut self, now: Instant, next: Next<K>) {
-        self.wait(now, self.backoff.within_budget(now), next);
-        self.send_if_due(now);
-    }
-
-    fn send_if_due(&mut self, now: Instant) {
-        if !matches!(&self.phase, Phase::Waiting { at, .. } if *at <= now) {
-            return;
-        }
-        if let Phase::Waiting { next, .. } = std::mem::replace(&mut self.phase, Phase::Idle) {
-            self.send_next(now, next);
-        }
-    }
-
-    /// Does `next` as soon as the budget allows, slightly jittered so that many reflectors do not do it at once.
-    fn soon(&mut self, now: Instant, next: Next<K>) {
-        let at = self.backoff.within_budget(now + SOON.mul_f64(self.rng.f64()));
-        self.wait(now, at, next);
-    }
-
-    /// Reads the contents anew: at once the first time, with growing waits when it does not help.
-    fn relist(&mut self, now: Instant, reason: RelistReason) {
-        self.stats.count_relist(reason);
-        tracing::debug!(reason = %reason, rv = %self.version, "listing anew");
-        self.plan.reason = Some(reason);
-        if std::mem::replace(&mut self.plan.relisted, true) {
-            let reason = match reason {
-                RelistReason::Expired => Reason::Failed(ErrorKind::Expired),
-                RelistReason::TooLarge => Reason::Failed(ErrorKind::TooLarge),
-                RelistReason::Refused => Reason::Failed(ErrorKind::Invalid),
-                RelistReason::Unreadable => Reason::Unreadable,
-                RelistReason::Silent => Reason::Silent,
-                RelistReason::Rewound | RelistReason::Diverged | RelistReason::Audit => Reason::Diverged,
-                RelistReason::Overloaded => Reason::Overloaded,
-            };
-            self.fail_for(now, reason, None, Next::Contents);
-        } else {
-            self.soon(now, Next::Contents);
-        }
-    }
-
-    fn send_next(&mut self, now: Instant, next: Next<K>) {
-        self.backoff.sent(now);
-        match next {
-            Next::Contents => self.send_contents(now),
-            Next::Page(run) => self.send_page(run),
-            Next::Watch => self.send_watch(),
-            Next::Probe => {
-                self.stats.probes += 1;
-                self.stats.pages += 1;
-                let mut request = ListRequest::new(ReadAt::Latest);
-                request.limit = Some(1);
-                request.purpose = Purpose::Probe;
-                request.fresh = true;
-                self.phase = Phase::Probing {
-                    flight: Flight::default(),
-                    version: None,
-                };
-                self.effects.push_back(Effect::Send(Request::List(request)));
-            }
-            Next::Read(mut keys) => match keys.pop() {
-                Some(key) => {
-                    self.stats.gets += 1;
-                    self.phase = Phase::Reading {
-                        flight: Flight::default(),
-                        key: key.clone(),
-                        rest: keys,
-                    };
-                    self.effects
-                        .push_back(Effect::Send(Request::Get(GetRequest::new(key))));
-                }
-                None => self.send_watch(),
-            },
-            Next::Audit { exact } => self.send_audit(exact),
-        }
-    }
-
     fn set_state(&mut self, state: SyncState) {
         if self.state != state {
             self.state = state.clone();
@@ -664,38 +399,6 @@ impl<K: Object> Machine<K> {
     fn jittered(&mut self, period: Duration) -> Duration {
         period.mul_f64(0.9 + 0.2 * self.rng.f64())
     }
-
-    /// Whether a list at `version` can be watched from, and told newer or older than what was seen.
-    fn can_follow(&self, version: &ResourceVersion) -> bool {
-        contents::is_usable(version)
-            && (version.is_ordered() || !self.version.is_ordered() || self.version.is_unset())
-    }
-
-    /// What the next list may be answered with.
-    fn read_at(&self) -> ReadAt {
-        if self.version.is_unset() {
-            match self.config.initial_read {
-                InitialRead::Any if !self.plan.latest => ReadAt::Any,
-                _ => ReadAt::Latest,
-            }
-        } else if self.plan.latest || !self.version.is_ordered() {
-            ReadAt::Latest
-        } else {
-            ReadAt::NotOlderThan(self.version.clone())
-        }
-    }
-}
-
-impl Watchdog {
-    /// A quarter longer than the server ever pauses.
-    fn patience(&self) -> Duration {
-        self.cadence + self.cadence / 4
-    }
-
-    /// It tripped and nothing was wrong: this server pauses longer.
-    fn widen(&mut self, max: Duration) {
-        self.cadence = (self.cadence * 2).min(max);
-    }
 }
 
 fn earliest<const N: usize>(times: [Option<Instant>; N]) -> Option<Instant> {
@@ -706,5 +409,3 @@ fn earliest<const N: usize>(times: [Option<Instant>; N]) -> Option<Instant> {
 const RESYNC_PARTS: u64 = 64;
 /// The most pages of a list that the budget is asked for beforehand: a longer list is not put off for ever.
 const PAGES_RESERVED: usize = 3;
-/// How much a reaction that need not wait is jittered.
-const SOON: Duration = Duration::from_millis(500);

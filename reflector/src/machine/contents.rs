@@ -8,13 +8,10 @@ use tokio::time::Instant;
 
 pub(super) use self::run::ContentsRun;
 use self::run::Page;
-use super::{
-    Effect, Flight, Index, Machine, Next, PAGES_RESERVED, Phase, Request, WatchRun,
-    index::{KeyMap, Slot},
-};
+use super::{Effect, Flight, Index, Machine, Next, PAGES_RESERVED, Phase, Request, WatchRun, index::KeyMap};
 use crate::{
-    Error, ErrorKind, Event, ListEnd, ListRequest, Listed, Poison, PoisonPolicy, ReadAt, RelistReason,
-    StreamingLists, SyncState, WatchRequest, quarantine::QuarantineEvent,
+    Error, ErrorKind, Event, ListEnd, ListRequest, Listed, ReadAt, RelistReason, StreamingLists, SyncState,
+    WatchRequest,
 };
 
 impl<K: Object> Machine<K> {
@@ -375,73 +372,6 @@ impl<K: Object> Machine<K> {
         }
         deltas.push(Delta::Bookmark(version));
         self.effects.extend(deltas.into_iter().map(Effect::Deliver));
-    }
-
-    /// Puts the undecodable objects of a list into quarantine and lets the others out; returns the keys to keep.
-    fn take_poison(&mut self, now: Instant, run: &mut ContentsRun<K>) -> Vec<ObjectKey> {
-        let mut kept = Vec::new();
-        self.quarantine.forget_unkeyed();
-        let retry = self.config.quarantine_retry;
-        let mut poisoned = std::collections::BTreeSet::new();
-        let nameless = run.nameless();
-        for poison in std::mem::take(&mut run.poison) {
-            if let Some(key) = &poison.key {
-                if run.index.get(key).is_some() {
-                    continue;
-                }
-                poisoned.insert(key.clone());
-                if self.config.poison == PoisonPolicy::KeepLast
-                    && let Some(Slot { uid, version }) = self.index.get(key).cloned()
-                {
-                    kept.push(key.clone());
-                    run.index.insert(key.clone(), uid, version);
-                }
-            }
-            self.put_in_quarantine(now, poison, retry);
-        }
-        if nameless && self.config.poison == PoisonPolicy::KeepLast {
-            // Any object that is missing may be the one without a name: none of them is called gone.
-            for key in self.index.keys() {
-                if run.index.get(key).is_none() && !poisoned.contains(key) {
-                    kept.push(key.clone());
-                }
-            }
-            for key in &kept {
-                if let Some(Slot { uid, version }) = self.index.get(key).cloned() {
-                    run.index.insert(key.clone(), uid, version);
-                }
-            }
-        }
-        let well: Vec<_> = self
-            .quarantine
-            .keys()
-            .filter(|key| !poisoned.contains(*key))
-            .cloned()
-            .collect();
-        for key in well {
-            self.release(&key);
-        }
-        kept
-    }
-
-    pub(super) fn put_in_quarantine(&mut self, now: Instant, poison: Poison, retry: std::time::Duration) {
-        let Poison { key, version, error } = poison;
-        let known = key.as_ref().and_then(|key| self.quarantine.get(key)).is_some();
-        if !known {
-            self.stats.quarantined += 1;
-        }
-        tracing::debug!(key = ?key, rv = %version, error = %error, "object put into quarantine");
-        let entry = self.quarantine.put(key, version, error, now, retry);
-        self.effects
-            .push_back(Effect::Quarantine(QuarantineEvent::In(entry)));
-    }
-
-    pub(super) fn release(&mut self, key: &ObjectKey) {
-        if self.quarantine.remove(key) {
-            self.stats.released += 1;
-            self.effects
-                .push_back(Effect::Quarantine(QuarantineEvent::Out(key.clone())));
-        }
     }
 
     /// An event of a watch that began with the contents and has not shown all of them.

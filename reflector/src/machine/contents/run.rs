@@ -18,8 +18,8 @@ pub(in crate::machine) struct ContentsRun<K> {
     pub(super) request: ListRequest,
     pub(super) watch_timeout: std::time::Duration,
     pub(super) entries: Vec<Entry<K>>,
-    pub(super) index: Index,
-    pub(super) poison: Vec<Poison>,
+    pub(in crate::machine) index: Index,
+    pub(in crate::machine) poison: Vec<Poison>,
     /// Where the poison of a key is among initial events.
     pub(super) poison_at: KeyMap<usize>,
     /// Entries are superseded by later ones or deleted: `index` tells which count.
@@ -133,7 +133,7 @@ impl<K: Object> ContentsRun<K> {
     }
 
     /// Whether an object's name could not be read.
-    pub(super) fn nameless(&self) -> bool {
+    pub(in crate::machine) fn nameless(&self) -> bool {
         self.poison.iter().any(|poison| poison.key.is_none())
     }
 

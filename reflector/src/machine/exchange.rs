@@ -1,0 +1,65 @@
+//! What goes into a machine and what comes out of it: [`Input`], [`Effect`], [`Request`].
+
+use std::time::Duration;
+
+use informer_store::Delta;
+
+use crate::{
+    Error, Event, GetRequest, Got, ListRequest, Listed, SyncState, WatchRequest, quarantine::QuarantineEvent,
+};
+
+/// What happens to a [`Machine`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Input<K> {
+    /// Begin.
+    Start,
+    /// The request has been handed to the transport.
+    Sent,
+    /// The answer has begun.
+    Opened,
+    /// A part of a list.
+    Listed(Listed<K>),
+    /// A part of a watch.
+    Event(Event<K>),
+    /// The answer to a single read.
+    Got(Option<Got<K>>),
+    /// The answer has ended without an error.
+    Closed,
+    /// The request failed, before or during its answer.
+    Failed(Error),
+    /// Delivering took so long that nothing could be read meanwhile: not the server's fault.
+    Blocked(Duration),
+    /// A deadline may have passed.
+    Tick,
+    /// Stop.
+    Shutdown,
+}
+
+/// What a [`Machine`] wants done.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Effect<K> {
+    /// Send this, and drop whatever request there is.
+    Send(Request),
+    /// Drop the request there is.
+    Abort,
+    /// Hand this to the store.
+    Deliver(Delta<K>),
+    /// The state changed.
+    State(SyncState),
+    /// The quarantine changed.
+    Quarantine(QuarantineEvent),
+}
+
+/// A request to the source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Request {
+    /// A list or a page of one.
+    List(ListRequest),
+    /// A watch.
+    Watch(WatchRequest),
+    /// A single read.
+    Get(GetRequest),
+}

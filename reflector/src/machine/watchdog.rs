@@ -1,0 +1,79 @@
+//! [`Watchdog`]: notices that a server is silent, and asks it why on a new connection.
+
+use std::time::Duration;
+
+use informer_store::{Object, ResourceVersion};
+use tokio::time::Instant;
+
+use super::{Machine, Next};
+use crate::{Error, ErrorKind, Reason, RelistReason, SyncState};
+
+/// Whether the server has been silent for longer than it ever pauses.
+#[derive(Debug)]
+pub(super) struct Watchdog {
+    pub(super) cadence: Duration,
+    pub(super) armed: bool,
+    /// Trips since the last frame.
+    pub(super) trips: u32,
+}
+
+impl Watchdog {
+    /// A quarter longer than the server ever pauses.
+    pub(super) fn patience(&self) -> Duration {
+        self.cadence + self.cadence / 4
+    }
+
+    /// It tripped and nothing was wrong: this server pauses longer.
+    pub(super) fn widen(&mut self, max: Duration) {
+        self.cadence = (self.cadence * 2).min(max);
+    }
+}
+
+impl<K: Object> Machine<K> {
+    /// Nothing was heard for longer than this server ever pauses: drops the watch and asks on a new connection.
+    pub(super) fn silent(&mut self, now: Instant) {
+        self.stats.watchdog_trips += 1;
+        self.watchdog.trips += 1;
+        tracing::debug!(rv = %self.version, "the watch is silent; probing");
+        self.set_state(SyncState::Degraded {
+            reason: Reason::Silent,
+            since: self.proved.unwrap_or(now),
+            attempts: self.watchdog.trips,
+        });
+        self.go_on(now, Next::Probe);
+    }
+
+    /// A silent server told its version.
+    pub(super) fn probed(&mut self, now: Instant, version: ResourceVersion) {
+        self.plan.fresh = true;
+        if !self.can_follow(&version) {
+            self.stats.bad_versions += 1;
+            let error = Error::new(
+                ErrorKind::Protocol,
+                "list",
+                "the list has no usable resource version",
+            );
+            return self.fail(now, &error, Next::Watch);
+        }
+        if version < self.version {
+            self.plan.older += 1;
+            self.plan.latest = true;
+            self.plan.plain = true;
+            return self.relist(now, RelistReason::Rewound);
+        }
+        self.plan.older = 0;
+        if version == self.version {
+            // Nothing has happened, so there was nothing to say.
+            self.proved = Some(now);
+            if std::mem::take(&mut self.watchdog.trips) > 0 {
+                self.watchdog.widen(self.config.watch_timeout * 2);
+            }
+            self.set_state(SyncState::Synced { version });
+        } else if self.watchdog.trips >= 2 {
+            self.watchdog.trips = 0;
+            self.plan.latest = true;
+            return self.relist(now, RelistReason::Silent);
+        }
+        self.go_on(now, Next::Watch);
+    }
+}
