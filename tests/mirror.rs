@@ -7,10 +7,26 @@ use std::{
     io::{BufRead, BufReader, Lines},
     path::PathBuf,
     process::{Child, ChildStdout, Command, Stdio},
+    sync::LazyLock,
 };
 
 use informer_testkit::{ApiServer, Fault, Listener, On};
 use serde_json::{Value, json};
+
+/// Where the example is, built once for all tests.
+static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
+    let build = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--workspace", "--examples", "--manifest-path"])
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
+        .status();
+    assert!(build.expect("cargo runs").success(), "the example builds");
+    let test = std::env::current_exe().expect("a test knows where it is");
+    let folder = test
+        .ancestors()
+        .nth(2)
+        .expect("tests are in target/<profile>/deps");
+    folder.join("examples").join("mirror")
+});
 
 struct Mirror {
     process: Child,
@@ -23,18 +39,7 @@ struct Mirror {
 
 impl Mirror {
     fn start(url: &str, args: &[&str]) -> Self {
-        let build = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--workspace", "--examples", "--manifest-path"])
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
-            .status();
-        assert!(build.expect("cargo runs").success(), "the example builds");
-        let test = std::env::current_exe().expect("a test knows where it is");
-        let folder: PathBuf = test
-            .ancestors()
-            .nth(2)
-            .expect("tests are in target/<profile>/deps")
-            .join("examples");
-        let mut process = Command::new(folder.join("mirror"))
+        let mut process = Command::new(&*PROGRAM)
             .args(["--server", url, "--resource", "configmaps"])
             .args(args)
             .stdout(Stdio::piped())
