@@ -4,7 +4,7 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{NaiveStore, Obj, added, deleted, obj, replaced, shown, updated};
+use common::{NaiveStore, Obj, added, deleted, key, obj, replaced, shown, updated};
 use informer_deltafifo::{Config, Consumer, Discipline, Producer, TryPushError, channel, classic_channel};
 use informer_store::{Closed, Delta, KeyRef, ReflectorStore as _};
 use tokio_test::{assert_pending, assert_ready, assert_ready_ok, task};
@@ -344,5 +344,45 @@ fn deltas_of_several_histories_claim_no_more_than_all_have_reached() {
         assert_eq!(pop(&mut consumer), Some("15".into()));
         assert_ready_ok!(task::spawn(producer.bookmark("30".into())).poll());
         assert_eq!(pop(&mut consumer), Some("30".into()));
+    }
+}
+
+/// One of them went back: what the others brought and is still on its way goes along, and the claim goes back.
+#[test]
+fn a_history_that_went_back_takes_nothing_of_the_others_with_it() {
+    for discipline in [Discipline::Compressed, Discipline::Ordered, Discipline::Latest] {
+        let (producer, mut consumer) = channel(Config::default().discipline(discipline));
+        let merge = |delta, reached: Option<u64>| {
+            let merged = producer.merge(delta, reached.map(Into::into));
+            assert_ready_ok!(task::spawn(merged).poll());
+        };
+        merge(added("mine", "u1", 10), Some(10));
+        assert_eq!(
+            consumer.try_pop_batch(9).unwrap().unwrap().version,
+            Some(10.into())
+        );
+        merge(updated("theirs", "u2", 12), Some(11));
+        merge(updated("mine", "u1", 12), Some(12));
+
+        let Delta::Replaced(mut rewound) = replaced(&[("mine", "u1", 3)], 5) else {
+            unreachable!()
+        };
+        rewound.rewound = true;
+        rewound.kept = vec![key("theirs"), key("at-rest")];
+        assert_ready_ok!(task::spawn(producer.replace(rewound)).poll());
+        merge(updated("theirs", "u2", 13), None);
+        merge(updated("mine", "u1", 6), Some(6));
+
+        let batch = consumer.try_pop_batch(9).unwrap().unwrap();
+        assert_eq!(shown(&batch), ["replaced [mine theirs] @5"], "{discipline:?}");
+        let [Delta::Replaced(replacement)] = &batch.deltas[..] else {
+            unreachable!()
+        };
+        assert!(replacement.rewound);
+        assert_eq!(replacement.kept, [key("at-rest")]);
+        assert_eq!(batch.version, Some(5.into()));
+        let batch = consumer.try_pop_batch(9).unwrap().unwrap();
+        assert_eq!(shown(&batch), ["updated theirs/u2@13", "updated mine/u1@6"]);
+        assert_eq!(batch.version, Some(6.into()));
     }
 }

@@ -158,6 +158,10 @@ impl<K: Object> Machine<K> {
 
     /// Delivers every list after the first as single deltas, deletions first in key order: for a store that others
     /// fill as well, where a replacement would take their objects away.
+    ///
+    /// Only a history that went back comes whole all the same, for no delta can take a store back to an older version.
+    /// Such a replacement is [rewound](informer_store::Replacement::rewound), and whoever hands it to the store adds the
+    /// [keys](Self::keys) of the others to those that are [kept](informer_store::Replacement::kept).
     #[must_use]
     pub fn piecewise(mut self) -> Self {
         self.piecewise = true;
@@ -272,6 +276,11 @@ impl<K: Object> Machine<K> {
     #[must_use]
     pub fn len(&self) -> usize {
         self.index.len()
+    }
+
+    /// The keys of the objects that the store is known to hold, in no order.
+    pub fn keys(&self) -> impl Iterator<Item = &ObjectKey> {
+        self.index.keys()
     }
 
     /// Whether the store is known to hold nothing.

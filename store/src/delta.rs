@@ -123,7 +123,8 @@ pub struct Replacement<K> {
     /// One that is held already (same uid and version) may be the held `Arc` itself: see
     /// [`ReflectorStore::held`](crate::ReflectorStore::held).
     pub entries: Vec<Entry<K>>,
-    /// Keys the server listed whose objects could not be decoded: what is held of them stays as it is.
+    /// Keys the server listed whose objects could not be decoded, or that other sources of the same store brought: what
+    /// is held of them stays as it is.
     pub kept: Vec<ObjectKey>,
     /// The version of the list.
     pub version: ResourceVersion,

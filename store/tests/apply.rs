@@ -303,6 +303,23 @@ fn i2_a_list_older_than_what_is_held_takes_nothing_back_unless_it_says_rewound()
     );
 }
 
+/// What several sources of one store bring: the history of one went back, and of the others' nothing is known anew.
+#[test]
+fn i2_a_part_of_the_contents_goes_back_with_the_version_and_what_is_kept_stays() {
+    let cache = Cache::builder().build();
+    let contents = vec![thing("a/x", 8), thing("a/new", 9), thing("b/y", 10)];
+    cache.apply(Batch::new(vec![replaced(contents, 10)], Some(10.into())));
+    let mut changes = cache.subscribe();
+    assert_eq!(at_hand(&mut changes).len(), 3);
+    let mut old = list(vec![thing("a/x", 3)], 5);
+    old.rewound = true;
+    old.kept = vec![key("b/y"), key("b/on-its-way")];
+    cache.apply(Batch::new(vec![Delta::Replaced(old)], Some(5.into())));
+    assert_eq!(lines(&at_hand(&mut changes)), ["-a/new@9!", "~a/x@8>3"]);
+    assert_eq!(cache.get("b", "y").unwrap().version, "10");
+    assert_eq!(cache.resource_version(), ResourceVersion::from(5));
+}
+
 #[test]
 fn a_key_listed_twice_counts_once_at_its_newest() {
     let twice = vec![thing("a/x", 3), thing("a/x", 4), thing("a/x", 2)];

@@ -323,7 +323,7 @@ impl<K: Object> Machine<K> {
             tracing::info!(rv = %version, objects = self.index.len(), "synced");
         }
         self.proved = Some(now);
-        if self.piecewise && !first {
+        if self.piecewise && !first && !rewound {
             self.deliver_piecewise(replacement, &held);
         } else {
             self.effects
@@ -349,7 +349,6 @@ impl<K: Object> Machine<K> {
         let Replacement {
             entries,
             version,
-            rewound,
             cause,
             ..
         } = replacement;
@@ -362,7 +361,7 @@ impl<K: Object> Machine<K> {
             let entry = entry.cause(cause);
             match (held.get(&entry.key), self.index.get(&entry.key)) {
                 (Some(old), Some(new)) if old == new => {}
-                (Some(old), Some(new)) if rewound || old.uid != new.uid => {
+                (Some(old), Some(new)) if old.uid != new.uid => {
                     deltas.push(gone(&entry.key, cause));
                     deltas.push(Delta::Added(entry));
                 }

@@ -1,6 +1,6 @@
 //! The loop of one source: carries out a machine's effects and feeds it what comes back.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::{FutureExt, StreamExt, future::BoxFuture};
 use informer_store::{Closed, Object, ResourceVersion};
@@ -40,12 +40,19 @@ enum Io<K> {
 /// A place among the lists, given back when dropped.
 struct Place(#[expect(dead_code, reason = "held for its drop")] Option<OwnedSemaphorePermit>);
 
+/// The machines of all sources. Each is its driver's; what it knows is there for the others.
+pub(super) type Machines<K> = [Mutex<Machine<K>>];
+
+pub(super) fn lock<K>(machine: &Mutex<Machine<K>>) -> MutexGuard<'_, Machine<K>> {
+    machine.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 struct Driver<'a, K> {
     inner: &'a Inner<K>,
     part: usize,
-    machine: Machine<K>,
+    machine: &'a Mutex<Machine<K>>,
     source: Arc<dyn ListWatch<K>>,
-    sink: &'a Sink<K>,
+    sink: &'a Sink<'a, K>,
     held: Held<K>,
     permits: ListPermits,
     io: Io<K>,
@@ -64,29 +71,15 @@ pub(super) async fn run<K: Object>(
         part.before.add(&done.stats);
         part.version = done.version;
     }
-    let sink = Sink::new(Arc::clone(&inner.store), inner.sources.len());
+    let machines: Vec<_> = (0..inner.sources.len())
+        .map(|part| Mutex::new(machine(inner, part)))
+        .collect();
+    let sink = Sink::new(Arc::clone(&inner.store), &machines);
     let drivers = inner.sources.iter().enumerate().map(|(part, source)| {
-        let rng = inner.seed.lock().unwrap_or_else(PoisonError::into_inner).fork();
-        let mut config = inner.config.clone();
-        if part > 0 {
-            // One redelivery covers the whole store.
-            config.resync = None;
-        }
-        let seen = inner.parts.lock().unwrap_or_else(PoisonError::into_inner)[part]
-            .version
-            .clone();
-        let mut machine = Machine::new(config, source.streams_lists(), rng).not_older_than(seen);
-        if let Some(commons) = source.commons() {
-            machine = machine.sharing(commons);
-        }
         let driver = Driver {
             inner,
             part,
-            machine: if inner.sources.len() > 1 {
-                machine.piecewise()
-            } else {
-                machine
-            },
+            machine: &machines[part],
             source: Arc::clone(source),
             sink: &sink,
             held: Held::by(Arc::clone(&inner.store)),
@@ -106,13 +99,36 @@ pub(super) async fn run<K: Object>(
     ended.map_err(|Closed| Error::new(ErrorKind::StoreClosed, "run", "the store takes nothing any more"))
 }
 
+/// The machine of source `part`, at rest.
+fn machine<K: Object>(inner: &Inner<K>, part: usize) -> Machine<K> {
+    let source = &inner.sources[part];
+    let rng = inner.seed.lock().unwrap_or_else(PoisonError::into_inner).fork();
+    let mut config = inner.config.clone();
+    if part > 0 {
+        // One redelivery covers the whole store.
+        config.resync = None;
+    }
+    let seen = inner.parts.lock().unwrap_or_else(PoisonError::into_inner)[part]
+        .version
+        .clone();
+    let mut machine = Machine::new(config, source.streams_lists(), rng).not_older_than(seen);
+    if let Some(commons) = source.commons() {
+        machine = machine.sharing(commons);
+    }
+    if inner.sources.len() > 1 {
+        machine.piecewise()
+    } else {
+        machine
+    }
+}
+
 impl<K: Object> Driver<'_, K> {
     async fn drive(mut self) -> Result<(), Closed> {
         self.input(Input::Start);
         loop {
             self.carry_out().await?;
             self.publish();
-            let deadline = self.machine.deadline();
+            let deadline = self.machine().deadline();
             let timer = async {
                 match deadline {
                     Some(deadline) => sleep_until(deadline).await,
@@ -133,13 +149,21 @@ impl<K: Object> Driver<'_, K> {
         }
     }
 
-    fn input(&mut self, input: Input<K>) {
-        self.machine.handle(now(), input);
+    fn machine(&self) -> MutexGuard<'_, Machine<K>> {
+        lock(self.machine)
+    }
+
+    fn input(&self, input: Input<K>) {
+        self.machine().handle(now(), input);
+    }
+
+    fn next_effect(&self) -> Option<Effect<K>> {
+        self.machine().next_effect()
     }
 
     /// Carries out everything the machine wants done. What it wants delivered waits for the store.
     async fn carry_out(&mut self) -> Result<(), Closed> {
-        while let Some(effect) = self.machine.next_effect() {
+        while let Some(effect) = self.next_effect() {
             match effect {
                 Effect::Abort => self.io = Io::Nothing,
                 Effect::Send(request) => self.send(request),
@@ -192,16 +216,18 @@ impl<K: Object> Driver<'_, K> {
     }
 
     fn publish(&mut self) {
-        let quarantined = std::mem::take(&mut self.quarantine_changed).then(|| self.machine.quarantined());
+        let changed = std::mem::take(&mut self.quarantine_changed);
+        let machine = self.machine();
+        let quarantined = changed.then(|| machine.quarantined());
         self.my_part(|part| {
             if let Some(quarantined) = quarantined {
                 part.quarantined = quarantined;
             }
-            part.stats.clone_from(self.machine.stats());
-            part.version.clone_from(self.machine.version());
-            part.proved = self.machine.proved();
-            part.patience = self.machine.patience();
-            part.objects = self.machine.len();
+            part.stats.clone_from(machine.stats());
+            part.version.clone_from(machine.version());
+            part.proved = machine.proved();
+            part.patience = machine.patience();
+            part.objects = machine.len();
         });
     }
 

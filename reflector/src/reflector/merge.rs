@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use informer_store::{Cause, Closed, Delta, Object, ReflectorStore, Replacement, ResourceVersion};
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::{Mutex, MutexGuard, Notify};
+
+use super::drive::{Machines, lock};
 
 /// Where machines deliver to. Several of them share the store: it gets one replacement once all have listed, then
 /// everything as it comes, one call at a time.
-pub(super) struct Sink<K> {
+pub(super) struct Sink<'a, K> {
     store: Arc<dyn ReflectorStore<K>>,
     merge: Option<Merge<K>>,
+    machines: &'a Machines<K>,
 }
 
 struct Merge<K> {
@@ -20,23 +23,31 @@ struct Merge<K> {
 struct Parts<K> {
     /// The first lists, until all are there.
     waiting: Vec<Option<Replacement<K>>>,
+    /// Whether the store has got those.
+    begun: bool,
     /// How far each source has come.
     versions: Vec<ResourceVersion>,
     /// How far the store was told it has come.
     claimed: ResourceVersion,
 }
 
-impl<K: Object> Sink<K> {
-    pub(super) fn new(store: Arc<dyn ReflectorStore<K>>, sources: usize) -> Self {
+impl<'a, K: Object> Sink<'a, K> {
+    pub(super) fn new(store: Arc<dyn ReflectorStore<K>>, machines: &'a Machines<K>) -> Self {
+        let sources = machines.len();
         let merge = (sources > 1).then(|| Merge {
             parts: Mutex::new(Parts {
                 waiting: (0..sources).map(|_| None).collect(),
+                begun: false,
                 versions: vec![ResourceVersion::UNSET; sources],
                 claimed: ResourceVersion::UNSET,
             }),
             complete: Notify::new(),
         });
-        Self { store, merge }
+        Self {
+            store,
+            merge,
+            machines,
+        }
     }
 
     /// Hands over what source `part` has learned.
@@ -48,7 +59,14 @@ impl<K: Object> Sink<K> {
             return self.store_takes(delta).await;
         };
         match delta {
-            Delta::Replaced(replacement) => self.first_list(merge, part, replacement).await,
+            Delta::Replaced(replacement) => {
+                let parts = merge.parts.lock().await;
+                if parts.begun {
+                    self.rewound(parts, part, replacement).await
+                } else {
+                    self.first_list(merge, parts, part, replacement).await
+                }
+            }
             Delta::Bookmark(version) => {
                 let mut parts = merge.parts.lock().await;
                 parts.versions[part] = version;
@@ -70,13 +88,14 @@ impl<K: Object> Sink<K> {
     async fn first_list(
         &self,
         merge: &Merge<K>,
+        mut parts: MutexGuard<'_, Parts<K>>,
         part: usize,
         replacement: Replacement<K>,
     ) -> Result<(), Closed> {
         let complete = merge.complete.notified();
         tokio::pin!(complete);
+        // Told only by somebody who holds the lock after us.
         complete.as_mut().enable();
-        let mut parts = merge.parts.lock().await;
         parts.versions[part] = replacement.version.clone();
         parts.waiting[part] = Some(replacement);
         if parts.waiting.iter().any(Option::is_none) {
@@ -93,8 +112,31 @@ impl<K: Object> Sink<K> {
         }
         self.store.replace(whole).await?;
         parts.claimed = version;
+        parts.begun = true;
         drop(parts);
         merge.complete.notify_waiters();
+        Ok(())
+    }
+
+    /// The history of one source went back. The store is told in one step: of all the others have brought, nothing
+    /// changes, and the version it claims goes back with the one furthest behind.
+    async fn rewound(
+        &self,
+        mut parts: MutexGuard<'_, Parts<K>>,
+        part: usize,
+        mut replacement: Replacement<K>,
+    ) -> Result<(), Closed> {
+        parts.versions[part] = replacement.version;
+        let version = parts.reached();
+        replacement.version = version.clone();
+        // What the others have yet to deliver is in order whatever becomes of it here: their deltas come later.
+        for other in (0..self.machines.len()).filter(|other| *other != part) {
+            replacement
+                .kept
+                .extend(lock(&self.machines[other]).keys().cloned());
+        }
+        self.store.replace(replacement).await?;
+        parts.claimed = version;
         Ok(())
     }
 

@@ -347,6 +347,89 @@ async fn rewound(rewind: fn(&ApiServer, &informer_testkit::Snapshot), seconds: u
     assert_eq!(store.rewound(), 1);
 }
 
+/// Each source notices for itself; the store claims the older version with the first of them, and what another source
+/// brought stays until its own list tells otherwise.
+#[tokio::test(start_paused = true)]
+async fn p5_several_namespaces_of_a_server_restored_from_an_older_state() {
+    const NAMESPACES: [&str; 2] = ["default", "kube-system"];
+    let server = ApiServer::new();
+    let put = |namespace: &str, name: &str, value: u32| {
+        let data = json!({"v": value.to_string()});
+        if server.get(KIND, namespace, name).is_some() {
+            server.patch(KIND, namespace, name, json!({"data": data}))
+        } else {
+            let metadata = json!({"name": name, "namespace": namespace});
+            server.create(KIND, json!({"metadata": metadata, "data": data}))
+        }
+        .expect("the server takes it");
+    };
+    let held = |namespace: &str| {
+        let text = |object: &serde_json::Value, field: &str| {
+            object["metadata"][field].as_str().unwrap_or_default().to_owned()
+        };
+        let objects = server.list(KIND, Some(namespace));
+        let items = objects
+            .iter()
+            .map(|object| (text(object, "name"), text(object, "resourceVersion")));
+        items.collect::<BTreeMap<_, _>>()
+    };
+    for namespace in NAMESPACES {
+        put(namespace, "stays", 0);
+        put(namespace, "changes", 0);
+    }
+    let old = server.snapshot();
+    for value in 1..30 {
+        for namespace in NAMESPACES {
+            put(namespace, "changes", value);
+            put(namespace, "is-forgotten", value);
+        }
+    }
+    let cache = informer_store::Cache::<ConfigMap>::new();
+    let mut changes = cache.subscribe();
+    let [first, second] =
+        NAMESPACES.map(|namespace| ApiListWatch::<ConfigMap>::namespaced(server.client(), namespace));
+    let reflector = Reflector::builder(first, cache.clone())
+        .also(second)
+        .seed(11)
+        .build();
+    let life = async {
+        sleep(Duration::from_secs(70)).await;
+        let before = cache.resource_version();
+        assert_eq!(before.as_u64(), Some(server.revision()));
+        server.restore(&old);
+        for _ in 0..650 {
+            sleep(Duration::from_secs(1)).await;
+            let rewinds = reflector.stats().rewinds;
+            let claimed = cache.resource_version();
+            assert_eq!(claimed < before, rewinds > 0, "{claimed} after {rewinds} rewinds");
+        }
+    };
+    reflector.run(life).await.expect("a rewind ends nothing");
+    assert_eq!(reflector.stats().rewinds, 2, "both declare it");
+    assert_eq!(cache.resource_version().as_u64(), Some(server.revision()));
+    for namespace in NAMESPACES {
+        let mine = cache.snapshot();
+        let mine = mine
+            .entries()
+            .filter(|(key, _)| key.namespace() == Some(namespace));
+        let mine: BTreeMap<_, _> = mine
+            .map(|(key, object)| {
+                let version = object.metadata.resource_version.clone();
+                (key.name().to_owned(), version.unwrap_or_default())
+            })
+            .collect();
+        assert_eq!(mine, held(namespace), "{namespace}");
+    }
+    let mut told = Vec::new();
+    while let Some(Some(change)) = futures::FutureExt::now_or_never(futures::StreamExt::next(&mut changes)) {
+        if matches!(change, informer_store::Change::Deleted { .. }) {
+            told.push(change.key().to_string());
+        }
+    }
+    told.sort();
+    assert_eq!(told, ["default/is-forgotten", "kube-system/is-forgotten"], "I7");
+}
+
 #[tokio::test(start_paused = true)]
 async fn p6_a_replica_that_lags_behind_never_takes_the_store_back() {
     let server = ApiServer::builder().replicas(2).build();
