@@ -33,8 +33,8 @@ pub struct Config {
     ///
     /// [`Commons`]: crate::Commons
     pub streaming_lists_retry: Duration,
-    /// The most objects this reflector may hold. A list or an event that brings more is not taken: what is held
-    /// stays as it is, at its version, the state says [`Reason::Overloaded`], and a list is tried again after the
+    /// The most objects this reflector may hold, of all its sources together. A list or an event that brings more is not
+    /// taken: what is held stays as it is, at its version, the state says [`Reason::Overloaded`], and a list is tried again after the
     /// longest wait. Default: `None`, as many as there are.
     ///
     /// [`Reason::Overloaded`]: crate::Reason::Overloaded

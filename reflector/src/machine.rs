@@ -9,6 +9,7 @@ mod live;
 mod plan;
 mod poison;
 mod resync;
+mod room;
 mod waiting;
 mod watchdog;
 mod watching;
@@ -18,10 +19,13 @@ use std::{collections::VecDeque, time::Duration};
 use informer_store::{Object, ObjectKey, ResourceVersion, ResyncPart};
 use tokio::time::Instant;
 
-pub use self::exchange::{Effect, Input, Request};
 use self::{
-    audit::AuditRun, contents::ContentsRun, flight::Flight, index::Index, plan::Plan, waiting::Next,
-    watchdog::Watchdog, watching::WatchRun,
+    audit::AuditRun, contents::ContentsRun, flight::Flight, index::Index, plan::Plan, room::Share,
+    waiting::Next, watchdog::Watchdog, watching::WatchRun,
+};
+pub use self::{
+    exchange::{Effect, Input, Request},
+    room::Room,
 };
 use crate::{
     Backoff, Commons, Config, Error, ErrorKind, Quarantined, Stats, StreamingLists, SyncState,
@@ -78,6 +82,8 @@ pub struct Machine<K> {
     resync_at: Option<(Instant, ResyncPart)>,
     audit_at: Option<Instant>,
     proved: Option<Instant>,
+    /// What it takes of the room for objects, where there is a limit.
+    share: Share,
     /// Lists after the first are delivered as single deltas: the store holds more than this machine's objects.
     piecewise: bool,
 }
@@ -150,6 +156,7 @@ impl<K: Object> Machine<K> {
             resync_at: None,
             audit_at: None,
             proved: None,
+            share: Share::default(),
             piecewise: false,
             config,
             rng,
@@ -182,8 +189,22 @@ impl<K: Object> Machine<K> {
         self
     }
 
+    /// Shares [`Config::max_objects`] with other machines. Default: it is for this one alone.
+    #[must_use]
+    pub fn in_room(mut self, room: &Room) -> Self {
+        self.share = Share::of(room);
+        self
+    }
+
     /// Takes an input at `now`.
     pub fn handle(&mut self, now: Instant, input: Input<K>) {
+        self.take(now, input);
+        if self.config.max_objects.is_some() {
+            self.share.take(self.needs());
+        }
+    }
+
+    fn take(&mut self, now: Instant, input: Input<K>) {
         match input {
             Input::Start => self.start(now),
             Input::Sent => self.on_sent(now),
@@ -403,6 +424,20 @@ impl<K: Object> Machine<K> {
         if let Some(flight) = self.flight() {
             flight.progress(now, bytes, timeout, floor);
         }
+    }
+
+    /// How many objects it keeps in memory, on their way to the store or there.
+    fn needs(&self) -> usize {
+        match &self.phase {
+            Phase::Contents(run) => run.len().max(self.index.len()),
+            _ => self.index.len(),
+        }
+    }
+
+    /// Whether so many objects are more than may be held, beside what others hold.
+    fn exceeds(&self, objects: usize) -> bool {
+        let max = self.config.max_objects;
+        max.is_some_and(|max| objects > max.saturating_sub(self.share.others()))
     }
 
     fn jittered(&mut self, period: Duration) -> Duration {

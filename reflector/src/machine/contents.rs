@@ -149,12 +149,12 @@ impl<K: Object> Machine<K> {
 
     /// One more has been read: is that too many? Says now and then how far the list has come.
     fn taken(&mut self, now: Instant) {
+        if matches!(&self.phase, Phase::Contents(run) if self.exceeds(run.len())) {
+            return self.overloaded(now);
+        }
         let Phase::Contents(run) = &mut self.phase else {
             return;
         };
-        if self.config.max_objects.is_some_and(|max| run.len() > max) {
-            return self.overloaded(now);
-        }
         if !run.streaming && run.page.news != run.page.news_seen {
             // What was there before is no progress: a list may repeat itself for ever.
             run.page.news_seen = run.page.news;

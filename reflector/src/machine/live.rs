@@ -91,7 +91,7 @@ impl<K: Object> Machine<K> {
             self.stats.duplicates += 1;
             return;
         }
-        if verdict == Verdict::New && self.config.max_objects.is_some_and(|max| self.index.len() >= max) {
+        if verdict == Verdict::New && self.exceeds(self.index.len() + 1) {
             return self.overflow(now);
         }
         self.release(&key);

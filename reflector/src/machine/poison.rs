@@ -92,10 +92,7 @@ impl<K: Object> Machine<K> {
             return;
         }
         let apart = self.index.len() + self.quarantine.len();
-        if verdict == Verdict::New
-            && self.quarantine.get(&key).is_none()
-            && self.config.max_objects.is_some_and(|max| apart >= max)
-        {
+        if verdict == Verdict::New && self.quarantine.get(&key).is_none() && self.exceeds(apart + 1) {
             return self.overflow(now);
         }
         self.poisoned_in_place(now, poison);
@@ -152,7 +149,7 @@ impl<K: Object> Machine<K> {
                     .partial_cmp(&slot.version)
                     .is_some_and(|order| order.is_le())
             });
-        let full = old.is_none() && self.config.max_objects.is_some_and(|max| self.index.len() >= max);
+        let full = old.is_none() && self.exceeds(self.index.len() + 1);
         if ahead || behind || full {
             return;
         }

@@ -93,7 +93,7 @@ impl<K: Object> ReflectorBuilder<K> {
         self
     }
 
-    /// The most objects each source may bring. Default: as many as there are. See
+    /// The most objects all sources together may bring. Default: as many as there are. See
     /// [`Config::max_objects`].
     pub fn max_objects(mut self, max: usize) -> Self {
         self.config.max_objects = Some(max);

@@ -12,7 +12,7 @@ use tokio::{
 use super::{Inner, Part, merge::Sink};
 use crate::{
     Effect, Error, ErrorKind, EventStream, Got, Held, Input, ListPermits, ListStream, ListWatch, Machine,
-    Request, SyncState,
+    Request, Room, SyncState,
 };
 
 /// What is being waited for.
@@ -71,8 +71,9 @@ pub(super) async fn run<K: Object>(
         part.before.add(&done.stats);
         part.version = done.version;
     }
+    let room = Room::default();
     let machines: Vec<_> = (0..inner.sources.len())
-        .map(|part| Mutex::new(machine(inner, part)))
+        .map(|part| Mutex::new(machine(inner, part, &room)))
         .collect();
     let sink = Sink::new(Arc::clone(&inner.store), &machines);
     let drivers = inner.sources.iter().enumerate().map(|(part, source)| {
@@ -100,7 +101,7 @@ pub(super) async fn run<K: Object>(
 }
 
 /// The machine of source `part`, at rest.
-fn machine<K: Object>(inner: &Inner<K>, part: usize) -> Machine<K> {
+fn machine<K: Object>(inner: &Inner<K>, part: usize, room: &Room) -> Machine<K> {
     let source = &inner.sources[part];
     let rng = inner.seed.lock().unwrap_or_else(PoisonError::into_inner).fork();
     let mut config = inner.config.clone();
@@ -111,7 +112,9 @@ fn machine<K: Object>(inner: &Inner<K>, part: usize) -> Machine<K> {
     let seen = inner.parts.lock().unwrap_or_else(PoisonError::into_inner)[part]
         .version
         .clone();
-    let mut machine = Machine::new(config, source.streams_lists(), rng).not_older_than(seen);
+    let mut machine = Machine::new(config, source.streams_lists(), rng)
+        .not_older_than(seen)
+        .in_room(room);
     if let Some(commons) = source.commons() {
         machine = machine.sharing(commons);
     }

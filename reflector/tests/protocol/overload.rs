@@ -91,3 +91,91 @@ async fn initial_events_of_too_many_objects_are_overload() {
     assert_eq!(rig.states(), ["streaming", "degraded overloaded"]);
     assert_eq!(rig.reflector.stats().items, 11);
 }
+
+fn of(namespace: &str, name: &str, version: u64) -> String {
+    object(name, version).replace("\"default\"", &format!("\"{namespace}\""))
+}
+
+/// The limit is on what one reflector makes its process hold, from however many namespaces.
+#[tokio::test(start_paused = true)]
+async fn the_objects_of_all_sources_count_together() {
+    let server = Server::new(move |seen| {
+        let a = seen.uri.contains("/namespaces/a/");
+        let again = seen.param("resourceVersion").is_some();
+        match (a, seen.is_watch(), again) {
+            (true, false, _) => Answer::list("10", &[of("a", "x", 3), of("a", "y", 4)]),
+            (false, false, false) => Answer::list("10", &[of("b", "x", 5)]),
+            (false, false, true) => Answer::list("30", &[of("b", "x", 5), of("b", "z", 22)]),
+            // Makes room after a while.
+            (true, true, _) => Answer::watch([
+                pause(5),
+                event("MODIFIED", &of("a", "x", 15)),
+                pause(20),
+                event("DELETED", &of("a", "y", 25)),
+            ]),
+            (false, true, true) if seen.param("resourceVersion").as_deref() == Some("10") => {
+                Answer::watch([pause(10), event("ADDED", &of("b", "z", 22))])
+            }
+            (false, true, _) => Answer::watch([]),
+        }
+    });
+    let store = informer_store::Cache::<k8s_openapi::api::core::v1::ConfigMap>::new();
+    let source = |namespace: &str| {
+        informer_reflector::ApiListWatch::namespaced(server.client(), namespace).no_streaming_lists()
+    };
+    let reflector = informer_reflector::Reflector::builder(source("a"), store.clone())
+        .also(source("b"))
+        .max_objects(3)
+        .seed(7)
+        .build();
+    let life = async {
+        tokio::time::sleep(std::time::Duration::from_secs(12)).await;
+        assert_eq!(store.len(), 3, "one of the second source is one too many");
+        assert_eq!(
+            reflector.state().borrow().reason().map(|reason| reason.as_str()),
+            Some("overloaded")
+        );
+        let x = store.get("a", "x").expect("it is held");
+        assert_eq!(
+            x.metadata.resource_version.as_deref(),
+            Some("15"),
+            "the others go on"
+        );
+        tokio::time::sleep(std::time::Duration::from_secs(80)).await;
+        assert!(store.get("b", "z").is_some(), "it syncs once there is room");
+        assert_eq!(store.len(), 3);
+        assert_eq!(reflector.state().borrow().as_str(), "synced");
+    };
+    reflector.run(life).await.expect("overload ends nothing");
+    assert_eq!(reflector.stats().relists(RelistReason::Overloaded), 1);
+}
+
+/// A list that is read anew takes no more room than it did.
+#[tokio::test(start_paused = true)]
+async fn a_relist_of_one_source_counts_once() {
+    let server = Server::new(move |seen| {
+        let a = seen.uri.contains("/namespaces/a/");
+        match (a, seen.is_watch(), seen.param("resourceVersion").as_deref()) {
+            (true, false, None) => Answer::list("10", &[of("a", "x", 3), of("a", "y", 4)]),
+            (true, false, _) => Answer::list("30", &[of("a", "y", 4), of("a", "z", 22)]),
+            (true, true, Some("10")) => {
+                Answer::ok([pause(5), event("ERROR", &failure(410, "Expired", "old"))])
+            }
+            (false, false, _) => Answer::list("10", &[of("b", "x", 5)]),
+            _ => Answer::watch([]),
+        }
+    });
+    let store = Checked::default();
+    let source = |namespace: &str| {
+        informer_reflector::ApiListWatch::namespaced(server.client(), namespace).no_streaming_lists()
+    };
+    let reflector = informer_reflector::Reflector::builder(source("a"), store.clone())
+        .also(source("b"))
+        .max_objects(3)
+        .seed(7)
+        .build();
+    let run = reflector.run(tokio::time::sleep(std::time::Duration::from_secs(20)));
+    run.await.expect("nothing ends the run");
+    assert_eq!(store.contents(), ["y@4", "z@22", "x@5"]);
+    assert_eq!(server.lists().len(), 3);
+}

@@ -56,7 +56,7 @@ pub(super) struct Page {
 }
 
 impl<K: Object> ContentsRun<K> {
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::machine) fn len(&self) -> usize {
         self.index.len() + self.poison.len()
     }
 
