@@ -145,6 +145,7 @@ impl<K: Object> Machine<K> {
                 cadence: config.bookmark_cadence,
                 armed: false,
                 trips: 0,
+                unheard: Duration::ZERO,
             },
             streaming: streaming && config.streaming_lists != StreamingLists::Off,
             streaming_blocked: None,
@@ -248,8 +249,10 @@ impl<K: Object> Machine<K> {
                 run.flight.deadline(),
                 run.silence_deadline(&self.watchdog),
                 run.settles_at(),
-                self.audit_at,
-                self.quarantine.retry_at(),
+                self.audit_at.map(|due| run.lets_go_at(due, &self.watchdog)),
+                self.quarantine
+                    .retry_at()
+                    .map(|due| run.lets_go_at(due, &self.watchdog)),
             ]),
             Phase::Probing { flight, .. } | Phase::Reading { flight, .. } => flight.deadline(),
             Phase::Auditing(run) => run.flight.deadline(),

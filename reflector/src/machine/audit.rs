@@ -81,10 +81,9 @@ impl<K: Object> Machine<K> {
         };
         if end.version < self.version && end.version.is_ordered() {
             self.stats.stale_answers += 1;
-            return self.audit_failed(
-                now,
-                Error::new(ErrorKind::Stale, "list", "the audit's list is too old"),
-            );
+            // A replica that lags, or a history that went back: a new connection tells.
+            let error = Error::new(ErrorKind::Stale, "list", "the audit's list is too old");
+            return self.fail(now, &error, Next::Probe);
         }
         // What happened after the version held is news that the watch has yet to bring, no difference.
         let certain = run.exact && end.version == self.version;

@@ -3,6 +3,8 @@
 mod failure;
 mod run;
 
+use std::time::Duration;
+
 use informer_store::{Cause, Delta, Object, ObjectKey, Replacement, ResourceVersion, Tombstone};
 use tokio::time::Instant;
 
@@ -256,7 +258,8 @@ impl<K: Object> Machine<K> {
             let error = Error::new(ErrorKind::Decode, "list", "an item has no readable name");
             return self.contents_failed(now, error);
         }
-        let older = version < self.version;
+        // A history that was rewound may have got past what was seen by now: then single objects tell.
+        let older = version < self.version || run.index.is_behind(&self.index);
         if older {
             self.plan.older += 1;
             self.stats.stale_answers += 1;
@@ -266,10 +269,14 @@ impl<K: Object> Machine<K> {
                 self.plan.plain = true;
                 // Another connection may lead to a replica that knows better.
                 self.plan.fresh = true;
-                let message = format!(
-                    "the answer is at version {version}, older than {} which was seen",
-                    self.version
-                );
+                let message = if version < self.version {
+                    format!(
+                        "the answer is at version {version}, older than {} which was seen",
+                        self.version
+                    )
+                } else {
+                    format!("the answer at version {version} has objects older than those seen")
+                };
                 return self.contents_failed(now, Error::new(ErrorKind::Stale, "list", message));
             }
             self.stats.rewinds += 1;
@@ -293,8 +300,7 @@ impl<K: Object> Machine<K> {
         run.tidy();
         let kept = self.take_poison(now, &mut run);
         let reason = self.plan.reason.take();
-        let unchanged = self.synced && run.index.same_as(&self.index);
-        if reason == Some(RelistReason::Silent) && unchanged {
+        if reason == Some(RelistReason::Silent) && self.synced && run.index.same_as(&self.index) {
             self.watchdog.widen(self.config.watch_timeout * 2);
         }
         let mut replacement = Replacement::new(run.entries, version.clone());
@@ -323,6 +329,7 @@ impl<K: Object> Machine<K> {
             tracing::info!(rv = %version, objects = self.index.len(), "synced");
         }
         self.proved = Some(now);
+        self.watchdog.unheard = Duration::ZERO;
         if self.piecewise && !first && !rewound {
             self.deliver_piecewise(replacement, &held);
         } else {
@@ -458,4 +465,4 @@ const OLDER_MAX: u32 = 3;
 /// Pages without an item, in a row, after which no more are asked for.
 const EMPTY_PAGES_MAX: u32 = 4;
 /// How often a list in progress says how far it has come.
-const ANNOUNCE_EVERY: std::time::Duration = std::time::Duration::from_millis(250);
+const ANNOUNCE_EVERY: Duration = Duration::from_millis(250);

@@ -60,6 +60,15 @@ impl Index {
                 .all(|(key, slot)| other.slots.get(key) == Some(slot))
     }
 
+    /// Whether it has an older state of an object than `other`.
+    pub(super) fn is_behind(&self, other: &Self) -> bool {
+        let behind = |(key, slot): (&ObjectKey, &Slot)| {
+            let held = other.slots.get(key);
+            held.is_some_and(|held| held.uid == slot.uid && slot.version < held.version)
+        };
+        self.slots.iter().any(behind)
+    }
+
     /// Weighs an addition or change. `floor` is the version of the last list: nothing older can be news.
     pub(super) fn judge(
         &self,

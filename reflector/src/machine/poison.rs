@@ -1,5 +1,7 @@
 //! Objects that cannot be decoded: set apart by key, kept or removed, and read again in time.
 
+use std::time::Duration;
+
 use informer_store::{Cause, Delta, Entry, Object, ObjectKey};
 use tokio::time::Instant;
 
@@ -181,10 +183,13 @@ impl<K: Object> Machine<K> {
     }
 
     fn next_read(&mut self, now: Instant, rest: Vec<ObjectKey>) {
-        let next = if rest.is_empty() {
-            Next::Watch
-        } else {
+        let next = if !rest.is_empty() {
             Next::Read(rest)
+        } else if self.is_unheard(Duration::ZERO) {
+            // The watches between reads are too short to notice that the server is silent.
+            Next::Probe
+        } else {
+            Next::Watch
         };
         self.go_on(now, next);
     }

@@ -15,12 +15,25 @@ pub(super) struct Watchdog {
     pub(super) armed: bool,
     /// Trips since the last frame.
     pub(super) trips: u32,
+    /// How long nothing was heard in watches that have ended, since something was: what is put down or closed before
+    /// the dog trips must not keep it quiet for ever.
+    pub(super) unheard: Duration,
 }
 
 impl Watchdog {
     /// A quarter longer than the server ever pauses.
     pub(super) fn patience(&self) -> Duration {
         self.cadence + self.cadence / 4
+    }
+
+    /// From when on something that was due at `due` may put the watch down: once the server has been heard, or was given
+    /// the time to be. A server that has never sent a bookmark need not say anything.
+    pub(super) fn lets_go_at(&self, due: Instant, heard: bool) -> Instant {
+        if heard || !self.armed {
+            due
+        } else {
+            due + self.patience()
+        }
     }
 
     /// It tripped and nothing was wrong: this server pauses longer.
@@ -34,6 +47,7 @@ impl<K: Object> Machine<K> {
     pub(super) fn silent(&mut self, now: Instant) {
         self.stats.watchdog_trips += 1;
         self.watchdog.trips += 1;
+        self.watchdog.unheard = Duration::ZERO;
         tracing::debug!(rv = %self.version, "the watch is silent; probing");
         self.set_state(SyncState::Degraded {
             reason: Reason::Silent,
@@ -62,6 +76,7 @@ impl<K: Object> Machine<K> {
             return self.relist(now, RelistReason::Rewound);
         }
         self.plan.older = 0;
+        self.watchdog.unheard = Duration::ZERO;
         if version == self.version {
             // Nothing has happened, so there was nothing to say.
             self.proved = Some(now);

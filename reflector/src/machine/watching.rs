@@ -73,6 +73,17 @@ impl WatchRun {
         })
     }
 
+    /// How long it has been open without a word, leaving out the time when nobody listened.
+    fn silence(&self, now: Instant) -> Duration {
+        let opened = self.opened.filter(|_| self.frames == 0).unwrap_or(now);
+        now.saturating_duration_since(opened).saturating_sub(self.blocked)
+    }
+
+    /// From when on something that was due at `due` may put it down.
+    pub(super) fn lets_go_at(&self, due: Instant, watchdog: &Watchdog) -> Instant {
+        watchdog.lets_go_at(due, self.frames > 0)
+    }
+
     /// When the watch has held long enough to count as working.
     pub(super) fn settles_at(&self) -> Option<Instant> {
         self.opened
@@ -145,6 +156,7 @@ impl<K: Object> Machine<K> {
             self.proved = Some(now);
             self.refused_watches = 0;
             self.watchdog.trips = 0;
+            self.watchdog.unheard = Duration::ZERO;
             self.backoff.healthy(now);
             self.recovered(now, false);
         }
@@ -172,15 +184,13 @@ impl<K: Object> Machine<K> {
 
     /// Counts the watch that ends, if one does.
     pub(super) fn count_watch(&mut self, now: Instant) {
-        if let Phase::Watching(WatchRun {
-            opened: Some(opened),
-            events_before,
-            ..
-        }) = &self.phase
+        if let Phase::Watching(run) = &self.phase
+            && let Some(opened) = run.opened
         {
             self.stats.watches_ended += 1;
-            self.stats.watch_time += now.saturating_duration_since(*opened);
-            self.stats.watched_events += self.stats.events - events_before;
+            self.stats.watch_time += now.saturating_duration_since(opened);
+            self.stats.watched_events += self.stats.events - run.events_before;
+            self.watchdog.unheard = self.watchdog.unheard.saturating_add(run.silence(now));
         }
     }
 
@@ -192,15 +202,29 @@ impl<K: Object> Machine<K> {
             .opened
             .map_or(Duration::ZERO, |opened| now.saturating_duration_since(opened));
         self.backoff.healthy(now);
+        let nothing_new = run.frames == 0 || run.from.as_ref() == Some(&self.version);
+        let doubtful = (nothing_new && lived >= run.timeout / 2) || self.is_unheard(run.silence(now));
         if lived < SHORT || (run.frames == 0 && lived < EMPTY) {
             self.stats.short_watches += 1;
             self.fail_for(now, Reason::ShortWatch, None, Next::Watch);
-        } else if (run.frames == 0 || run.from.as_ref() == Some(&self.version)) && lived >= run.timeout / 2 {
-            // Nothing new in the whole watch: the version may be ahead of what this server knows.
+        } else if doubtful {
+            // Nothing new in the whole watch, or in some that somebody ended before: the version may be ahead of what
+            // this server knows.
             self.go_on(now, Next::Probe);
         } else {
             self.go_on(now, Next::Watch);
         }
+    }
+
+    /// Whether nothing was heard for too long in a row of watches, the last of which was silent for so long. A server that
+    /// never sends bookmarks is given as long as half a watch.
+    pub(super) fn is_unheard(&self, last: Duration) -> bool {
+        let enough = if self.watchdog.armed {
+            self.watchdog.patience()
+        } else {
+            self.config.watch_timeout / 2
+        };
+        self.watchdog.unheard.saturating_add(last) >= enough
     }
 
     pub(super) fn watch_failed(&mut self, now: Instant, error: Error) {
@@ -229,6 +253,7 @@ impl<K: Object> Machine<K> {
                 self.stats.retries += 1;
                 self.soon(now, Next::Watch);
             }
+            ErrorKind::Transport if self.is_unheard(run.silence(now)) => self.fail(now, &error, Next::Probe),
             _ => self.fail(now, &error, Next::Watch),
         }
     }
@@ -257,13 +282,15 @@ impl<K: Object> Machine<K> {
         if run.silence_deadline(&self.watchdog).is_some_and(|at| at <= now) {
             return self.silent(now);
         }
+        let due = |at: Option<Instant>| at.is_some_and(|at| run.lets_go_at(at, &self.watchdog) <= now);
+        let (audit, reads) = (due(self.audit_at), due(self.quarantine.retry_at()));
         if run.settles_at().is_some_and(|at| at <= now) {
             self.recovered(now, true);
         }
-        if self.audit_at.is_some_and(|at| at <= now) {
+        if audit {
             return self.begin_audit(now);
         }
-        if self.quarantine.retry_at().is_some_and(|at| at <= now) {
+        if reads {
             let keys = self.quarantine.due(now, self.config.quarantine_retry);
             if !keys.is_empty() {
                 self.go_on(now, Next::Read(keys));

@@ -210,6 +210,31 @@ async fn t4_a_streaming_list_that_falls_silent_at_its_end_is_noticed_too() {
     assert_eq!(rig.reflector.stats().watchdog_trips, 1);
 }
 
+/// What puts the watch down for a moment waits until the server was heard or the watchdog has tripped.
+#[tokio::test(start_paused = true)]
+async fn t4_audits_more_frequent_than_bookmarks_do_not_keep_the_watchdog_quiet() {
+    let server = Server::new(
+        |seen| match (seen.is_watch(), seen.param("resourceVersion").as_deref()) {
+            (true, Some("10")) => Answer::watch([pause(1), bookmark("11")]),
+            (true, _) => Answer::watch([]),
+            (false, _) if seen.accept.contains("PartialObjectMetadataList") => {
+                Answer::list("11", &[object("a", 3), object("b", 5)])
+            }
+            _ => abc(),
+        },
+    );
+    let rig = Rig::with(
+        server,
+        |source| source.no_streaming_lists(),
+        |builder| builder.audit(Duration::from_secs(40)),
+    );
+    rig.run(300).await;
+    let stats = rig.reflector.stats();
+    assert!(stats.watchdog_trips >= 1, "{stats:?}");
+    assert!(stats.audits >= 2, "{stats:?}");
+    assert_eq!(stats.relists_total(), 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn t4_a_server_without_bookmarks_is_given_its_whole_watch() {
     let server = Server::script(

@@ -191,6 +191,85 @@ async fn p5_a_whole_watch_without_a_word_is_followed_by_a_probe() {
     assert_eq!(rig.reflector.stats().probes, 1);
 }
 
+/// A server at version 1001 that is restored to version 100 as soon as it has said so; `silent` is how it answers a
+/// watch from a version that it does not know any more.
+fn restored(silent: fn() -> Answer) -> Server {
+    let mut lists = 0;
+    Server::new(move |seen| {
+        if seen.is_watch() {
+            return match seen.param("resourceVersion").as_deref() {
+                Some("1000") => Answer::ok([pause(1), bookmark("1001"), pause(1)]),
+                Some("1001") => silent(),
+                _ => Answer::watch([]),
+            };
+        }
+        lists += 1;
+        if lists == 1 {
+            return Answer::list("1000", &[object("a", 900), object("b", 950)]);
+        }
+        let now = list("100", &[object("a", 90)]);
+        let metadata = seen.accept.contains("PartialObjectMetadataList");
+        let kind = if metadata {
+            "PartialObjectMetadata"
+        } else {
+            "ConfigMap"
+        };
+        Answer::ok([text(now.replace("ConfigMap", kind))])
+    })
+}
+
+/// Each audit begins a new watch, so that none is silent for as long as the watchdog waits.
+#[tokio::test(start_paused = true)]
+async fn p5_audits_more_frequent_than_bookmarks_do_not_hide_a_rewind() {
+    let rig = Rig::with(
+        restored(|| Answer::watch([])),
+        |source| source.no_streaming_lists(),
+        |builder| builder.audit(Duration::from_secs(30)),
+    );
+    rig.run(200).await;
+    assert_eq!(rig.store.contents(), ["a@90"]);
+    assert_eq!(rig.store.rewound(), 1);
+    assert!(rig.server.busiest_minute() <= 8);
+}
+
+/// A proxy that ends what is idle for a minute: no watch is silent for long, but all of them are.
+#[tokio::test(start_paused = true)]
+async fn p5_watches_that_somebody_ends_before_the_watchdog_trips_do_not_hide_a_rewind() {
+    for silent in [(|| Answer::ok([pause(60)])) as fn() -> Answer, || {
+        Answer::ok([pause(60), Piece::Reset])
+    }] {
+        let rig = Rig::plain(restored(silent));
+        rig.run(250).await;
+        assert_eq!(rig.store.contents(), ["a@90"]);
+        assert_eq!(rig.store.rewound(), 1);
+    }
+}
+
+/// The version of the list is newer than what was seen, but an object in it is older than the one held.
+#[tokio::test(start_paused = true)]
+async fn p5_a_rewound_history_that_got_past_what_was_seen_is_told_by_its_objects() {
+    let mut first = true;
+    let server = Server::new(
+        move |seen| match (seen.is_watch(), seen.param("resourceVersion").as_deref()) {
+            (false, _) if std::mem::take(&mut first) => {
+                Answer::list("1000", &[object("a", 900), object("b", 950)])
+            }
+            (true, Some("1000")) => Answer::ok([pause(2), event("ERROR", &failure(410, "Expired", "old"))]),
+            (true, _) => Answer::watch([]),
+            (false, _) => Answer::list("1100", &[object("a", 800), object("c", 1050)]),
+        },
+    );
+    let rig = Rig::plain(server);
+    rig.run(60).await;
+    assert_eq!(rig.store.contents(), ["a@800", "c@1050"]);
+    assert_eq!(rig.store.rewound(), 1, "I2: a declared rewind");
+    assert_eq!(
+        rig.reflector.stats().stale_answers,
+        3,
+        "not at once: it may be one bad replica"
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn p6_an_older_answer_is_refused_and_nothing_rises_from_the_dead() {
     let server = Server::script(
