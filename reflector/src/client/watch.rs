@@ -222,8 +222,14 @@ fn read_error<K: Object>(line: &[u8], object: &[u8]) -> Result<Event<K>, Error> 
 
 /// A line nothing of which is certain; its name helps if it comes again.
 fn unreadable<K: Object>(context: &Context<K>, json: &[u8], error: Error) -> Event<K> {
-    let object = split_beginning(json).map_or(json, |(_, object)| object);
+    let (kind, object) = split_beginning(json).unwrap_or((EventType::Unknown, json));
     let envelope = Envelope::read(object);
+    // What cannot be read of an object that is gone is no reason to set it apart: a list tells that it is.
+    let error = if kind == EventType::Deleted && error.kind() == ErrorKind::Oversize {
+        error.into_kind(ErrorKind::Protocol)
+    } else {
+        error
+    };
     let poison: Poison = context.poison(&envelope, error);
     Event::Unreadable(poison)
 }

@@ -202,6 +202,28 @@ async fn l5_an_endless_line_is_cut_and_set_apart_by_its_name() {
     assert_eq!(rig.server.lists().len(), 1);
 }
 
+/// Set apart it would stay for ever: no later event tells of it.
+#[tokio::test(start_paused = true)]
+async fn l5_an_endless_line_that_tells_of_a_deletion_lists_anew() {
+    let server = Server::new(
+        |seen| match (seen.is_watch(), seen.param("resourceVersion").as_deref()) {
+            (false, None) => abc(),
+            (false, Some(_)) => Answer::list("11", &[object("b", 5)]),
+            (true, Some("10")) => Answer::watch([event("DELETED", &huge("a", 11))]),
+            _ => Answer::watch([modified("b", 12)]),
+        },
+    );
+    let rig = Rig::with(
+        server,
+        |source| source.no_streaming_lists().limits(small()),
+        |b| b,
+    );
+    rig.run(60).await;
+    assert_eq!(rig.store.contents(), ["b@12"]);
+    assert!(rig.reflector.quarantined().is_empty());
+    assert_eq!(rig.server.lists().len(), 2);
+}
+
 #[tokio::test(start_paused = true)]
 async fn l5_an_oversize_item_of_a_list_is_set_apart_and_the_rest_flows() {
     for size in [1000, 1 << 21] {
