@@ -77,7 +77,7 @@ pub struct Machine<K> {
     bad_key: Option<ObjectKey>,
     /// Watches from the present version that the server called invalid, in a row.
     refused_watches: u32,
-    /// Whether the one retry with fresh credentials has been spent.
+    /// Whether the one retry with fresh credentials has been spent, since an answer last brought anything.
     credentials_retried: bool,
     resync_at: Option<(Instant, ResyncPart)>,
     audit_at: Option<Instant>,
@@ -165,7 +165,8 @@ impl<K: Object> Machine<K> {
     }
 
     /// Delivers every list after the first as single deltas, deletions first in key order: for a store that others
-    /// fill as well, where a replacement would take their objects away.
+    /// fill as well, where a replacement would take their objects away. A deletion that is concluded carries the version
+    /// of the object that was held, for the name may be another's by now.
     ///
     /// Only a history that went back comes whole all the same, for no delta can take a store back to an older version.
     /// Such a replacement is [rewound](informer_store::Replacement::rewound), and whoever hands it to the store adds the
@@ -302,6 +303,12 @@ impl<K: Object> Machine<K> {
         self.index.len()
     }
 
+    /// The version of the object that the store is known to hold under `key`.
+    #[must_use]
+    pub fn version_of(&self, key: &ObjectKey) -> Option<&ResourceVersion> {
+        self.index.get(key).map(|slot| &slot.version)
+    }
+
     /// The keys of the objects that the store is known to hold, in no order.
     pub fn keys(&self) -> impl Iterator<Item = &ObjectKey> {
         self.index.keys()
@@ -336,7 +343,6 @@ impl<K: Object> Machine<K> {
 
     fn on_opened(&mut self, now: Instant) {
         let timeout = self.config.body_timeout;
-        self.credentials_retried = false;
         match &mut self.phase {
             Phase::Watching(run) => run.opened(now),
             _ => {

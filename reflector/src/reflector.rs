@@ -3,6 +3,7 @@
 mod builder;
 mod drive;
 mod merge;
+mod scope;
 
 use std::{
     fmt,

@@ -79,6 +79,7 @@ impl<K: Object> Machine<K> {
         let Phase::Auditing(run) = &self.phase else {
             return;
         };
+        self.credentials_retried = false;
         if end.version < self.version && end.version.is_ordered() {
             self.stats.stale_answers += 1;
             // A replica that lags, or a history that went back: a new connection tells.

@@ -10,7 +10,10 @@ use tokio::time::Instant;
 
 pub(super) use self::run::ContentsRun;
 use self::run::Page;
-use super::{Effect, Flight, Index, Machine, Next, PAGES_RESERVED, Phase, Request, WatchRun, index::KeyMap};
+use super::{
+    Effect, Flight, Index, Machine, Next, PAGES_RESERVED, Phase, Request, WatchRun,
+    index::{KeyMap, Slot},
+};
 use crate::{
     Error, ErrorKind, Event, ListEnd, ListRequest, Listed, ReadAt, RelistReason, StreamingLists, SyncState,
     WatchRequest,
@@ -181,6 +184,7 @@ impl<K: Object> Machine<K> {
             return;
         };
         run.pages += 1;
+        self.credentials_retried = false;
         if !usable {
             self.stats.bad_versions += 1;
             let error = Error::new(
@@ -360,8 +364,8 @@ impl<K: Object> Machine<K> {
             ..
         } = replacement;
         let mut deltas = Vec::new();
-        for key in held.keys().filter(|key| self.index.get(key).is_none()) {
-            deltas.push(gone(key, cause));
+        for (key, slot) in held.iter().filter(|(key, _)| self.index.get(key).is_none()) {
+            deltas.push(self.gone(key, slot, cause));
         }
         deltas.sort_by(|a, b| a.key().cmp(&b.key()));
         for entry in entries {
@@ -369,7 +373,7 @@ impl<K: Object> Machine<K> {
             match (held.get(&entry.key), self.index.get(&entry.key)) {
                 (Some(old), Some(new)) if old == new => {}
                 (Some(old), Some(new)) if old.uid != new.uid => {
-                    deltas.push(gone(&entry.key, cause));
+                    deltas.push(self.gone(&entry.key, old, cause));
                     deltas.push(Delta::Added(entry));
                 }
                 (Some(_), _) => deltas.push(Delta::Updated(entry)),
@@ -441,18 +445,22 @@ impl<K: Object> Machine<K> {
 
     /// Removes `key` from the store, if it is held.
     pub(super) fn deliver_removal(&mut self, key: &ObjectKey, cause: Cause) {
-        if self.index.remove(key).is_some() {
-            self.effects.push_back(Effect::Deliver(gone(key, cause)));
+        if let Some(slot) = self.index.remove(key) {
+            let gone = self.gone(key, &slot, cause);
+            self.effects.push_back(Effect::Deliver(gone));
         }
     }
-}
 
-/// The conclusion that an object is gone.
-fn gone<K>(key: &ObjectKey, cause: Cause) -> Delta<K> {
-    let mut tombstone = Tombstone::of(key.clone());
-    tombstone.inferred = true;
-    tombstone.cause = cause;
-    Delta::Deleted(tombstone)
+    /// The conclusion that the object of `slot` is gone.
+    fn gone(&self, key: &ObjectKey, slot: &Slot, cause: Cause) -> Delta<K> {
+        let mut tombstone = Tombstone::of(key.clone());
+        tombstone.inferred = true;
+        tombstone.cause = cause;
+        if self.piecewise {
+            tombstone.version = slot.version.clone();
+        }
+        Delta::Deleted(tombstone)
+    }
 }
 
 /// Whether a watch can begin at `version`.

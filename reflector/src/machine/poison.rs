@@ -117,6 +117,7 @@ impl<K: Object> Machine<K> {
             return;
         };
         let (key, rest) = (key.clone(), rest.clone());
+        self.credentials_retried = false;
         match got {
             Some(Got::Object(item)) if item.key == key => self.reread(item),
             Some(Got::Poison(poison)) => {

@@ -60,6 +60,7 @@ impl<K: Object> Machine<K> {
     /// A silent server told its version.
     pub(super) fn probed(&mut self, now: Instant, version: ResourceVersion) {
         self.plan.fresh = true;
+        self.credentials_retried = false;
         if !self.can_follow(&version) {
             self.stats.bad_versions += 1;
             let error = Error::new(

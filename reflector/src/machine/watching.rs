@@ -155,6 +155,7 @@ impl<K: Object> Machine<K> {
             run.frame(now);
             self.proved = Some(now);
             self.refused_watches = 0;
+            self.credentials_retried = false;
             self.watchdog.trips = 0;
             self.watchdog.unheard = Duration::ZERO;
             self.backoff.healthy(now);
@@ -172,6 +173,7 @@ impl<K: Object> Machine<K> {
             .map_or(Duration::ZERO, |opened| now.saturating_duration_since(opened));
         if lived >= SETTLED || held {
             run.settled = true;
+            self.credentials_retried = false;
             self.plan.relisted = false;
         }
         let works = lived >= SETTLED || run.frames > 0;

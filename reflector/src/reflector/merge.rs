@@ -2,10 +2,17 @@
 
 use std::sync::Arc;
 
-use informer_store::{Cause, Closed, Delta, Object, ReflectorStore, Replacement, ResourceVersion};
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use informer_store::{
+    Cause, Closed, Delta, Entry, Object, ObjectKey, ReflectorStore, Replacement, ResourceVersion,
+};
 use tokio::sync::{Mutex, MutexGuard, Notify};
 
-use super::drive::{Machines, lock};
+use super::{
+    drive::{Machines, lock},
+    scope::Scope,
+};
 
 /// Where machines deliver to. Several of them share the store: it gets one replacement once all have listed, then
 /// everything as it comes, one call at a time.
@@ -27,6 +34,10 @@ struct Parts<K> {
     begun: bool,
     /// How far each source has come.
     versions: Vec<ResourceVersion>,
+    /// Where the objects of each are.
+    scopes: Vec<Scope>,
+    /// How often the history of each went back: versions of different histories do not compare.
+    rewinds: Vec<u32>,
     /// How far the store was told it has come.
     claimed: ResourceVersion,
 }
@@ -39,6 +50,8 @@ impl<'a, K: Object> Sink<'a, K> {
                 waiting: (0..sources).map(|_| None).collect(),
                 begun: false,
                 versions: vec![ResourceVersion::UNSET; sources],
+                scopes: vec![Scope::default(); sources],
+                rewinds: vec![0; sources],
                 claimed: ResourceVersion::UNSET,
             }),
             complete: Notify::new(),
@@ -78,7 +91,13 @@ impl<'a, K: Object> Sink<'a, K> {
             delta => {
                 let mut parts = merge.parts.lock().await;
                 let reached = parts.go_on(part, &delta);
-                self.store.merge(delta, reached).await
+                if !self.is_past(&parts, part, &delta) {
+                    return self.store.merge(delta, reached).await;
+                }
+                match reached {
+                    Some(reached) => self.store.bookmark(reached).await,
+                    None => Ok(()),
+                }
             }
         }
     }
@@ -105,10 +124,17 @@ impl<'a, K: Object> Sink<'a, K> {
         }
         let version = parts.reached();
         let mut whole = Replacement::new(Vec::new(), version.clone());
-        for replacement in parts.waiting.iter_mut().filter_map(Option::take) {
+        let waiting: Vec<_> = parts.waiting.iter_mut().map(Option::take).collect();
+        for (part, replacement) in waiting.into_iter().enumerate() {
+            let Some(replacement) = replacement else { continue };
+            parts.widen(part, replacement.entries.iter().map(|entry| &entry.key));
+            parts.widen(part, &replacement.kept);
             whole.entries.extend(replacement.entries);
             whole.kept.extend(replacement.kept);
             whole.rewound |= replacement.rewound;
+        }
+        if parts.meet() {
+            leave_newest(&mut whole.entries);
         }
         self.store.replace(whole).await?;
         parts.claimed = version;
@@ -129,6 +155,8 @@ impl<'a, K: Object> Sink<'a, K> {
         parts.versions[part] = replacement.version;
         let version = parts.reached();
         replacement.version = version.clone();
+        parts.rewinds[part] += 1;
+        parts.widen(part, replacement.entries.iter().map(|entry| &entry.key));
         // What the others have yet to deliver is in order whatever becomes of it here: their deltas come later.
         for other in (0..self.machines.len()).filter(|other| *other != part) {
             replacement
@@ -138,6 +166,38 @@ impl<'a, K: Object> Sink<'a, K> {
         self.store.replace(replacement).await?;
         parts.claimed = version;
         Ok(())
+    }
+
+    /// Whether what `delta` says of an object is past: another source holds it, or another object of its name, in a
+    /// later state. Objects come from one source to another by their labels or, in shards, as others of the same name;
+    /// and the source that they come to may tell it first.
+    fn is_past(&self, parts: &Parts<K>, part: usize, delta: &Delta<K>) -> bool {
+        match delta {
+            Delta::Added(entry) | Delta::Updated(entry) | Delta::Sync(entry) => {
+                let later = |held: &ResourceVersion| *held > entry.object.version();
+                self.others_hold(parts, part, &entry.key, later)
+            }
+            Delta::Deleted(tombstone) => {
+                let later = |held: &ResourceVersion| *held >= tombstone.version;
+                self.others_hold(parts, part, &tombstone.key, later)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether another source of the history of `part` holds `key` at a version that is as asked for.
+    fn others_hold(
+        &self,
+        parts: &Parts<K>,
+        part: usize,
+        key: &ObjectKey,
+        is: impl Fn(&ResourceVersion) -> bool,
+    ) -> bool {
+        let others = parts.scopes.iter().enumerate();
+        others
+            .filter(|(other, scope)| *other != part && scope.may_have(key))
+            .filter(|(other, _)| parts.rewinds[*other] == parts.rewinds[part])
+            .any(|(other, _)| lock(&self.machines[other]).version_of(key).is_some_and(&is))
     }
 
     async fn store_takes(&self, delta: Delta<K>) -> Result<(), Closed> {
@@ -157,6 +217,7 @@ impl<K: Object> Parts<K> {
     /// Notes what `delta` says of how far source `part` has come; how far all have come, if that has moved. What a list
     /// brings comes in no order, and its end is told by a bookmark.
     fn go_on(&mut self, part: usize, delta: &Delta<K>) -> Option<ResourceVersion> {
+        self.widen(part, delta.key());
         let version = match delta {
             Delta::Added(entry) | Delta::Updated(entry) if entry.cause == Cause::Live => {
                 entry.object.version()
@@ -168,6 +229,20 @@ impl<K: Object> Parts<K> {
             self.versions[part] = version;
         }
         self.claim()
+    }
+
+    fn widen<'k>(&mut self, part: usize, keys: impl IntoIterator<Item = &'k ObjectKey>) {
+        for key in keys {
+            self.scopes[part].widen(key);
+        }
+    }
+
+    /// Whether two sources may have brought the same key.
+    fn meet(&self) -> bool {
+        let scopes = self.scopes.iter().enumerate();
+        scopes
+            .flat_map(|(at, one)| self.scopes[..at].iter().map(move |other| (one, other)))
+            .any(|(one, other)| one.meets(other))
     }
 
     /// How far all have come, if the store has not been told.
@@ -189,4 +264,26 @@ impl<K: Object> Parts<K> {
         }
         reached
     }
+}
+
+/// Leaves of the entries of a key only the newest.
+fn leave_newest<K: Object>(entries: &mut Vec<Entry<K>>) {
+    let mut newest: HashMap<ObjectKey, (usize, ResourceVersion), FixedState> = HashMap::default();
+    newest.reserve(entries.len());
+    for (at, entry) in entries.iter().enumerate() {
+        let version = entry.object.version();
+        match newest.get_mut(&entry.key) {
+            Some(known) if known.1 < version => *known = (at, version),
+            Some(_) => {}
+            None => {
+                newest.insert(entry.key.clone(), (at, version));
+            }
+        }
+    }
+    let mut at = 0;
+    entries.retain(|entry| {
+        let is_newest = newest.get(&entry.key).is_some_and(|(newest, _)| *newest == at);
+        at += 1;
+        is_newest
+    });
 }

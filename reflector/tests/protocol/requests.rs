@@ -320,7 +320,7 @@ async fn several_namespaces_make_one_store() {
     reflector.run(shutdown).await.expect("nothing ends the run");
     assert_eq!(
         store.log(),
-        ["replace 3@10", "delete x@ inferred", "add z@3", "bookmark @12"],
+        ["replace 3@10", "delete x@3 inferred", "add z@3", "bookmark @12"],
         "the other namespace is left alone"
     );
     assert_eq!(reflector.objects(), 3);
@@ -496,4 +496,70 @@ async fn several_namespaces_whose_history_went_back_between_runs_are_taken_whole
     assert_eq!(cache.resource_version().as_u64(), Some(20));
     let held = cache.get("a", "x").expect("it is listed");
     assert_eq!(held.metadata.resource_version.as_deref(), Some("15"));
+}
+
+/// An object whose labels lead it from one source to another is told of by both, in any order.
+#[tokio::test(start_paused = true)]
+async fn an_object_that_moves_between_sources_stays_whoever_tells_first() {
+    let labelled = |version| event("ADDED", &object("moves", version));
+    for (left_after, came_after) in [(5, 10), (10, 5)] {
+        let server = Server::new(move |seen| {
+            let first = seen.param("labelSelector").as_deref() == Some("app%3Da");
+            match (seen.is_watch(), first) {
+                (false, true) => Answer::list("10", &[object("moves", 3), object("a", 4)]),
+                (false, false) => Answer::list("10", &[object("b", 5)]),
+                (true, true) => Answer::watch([pause(left_after), event("DELETED", &object("moves", 20))]),
+                (true, false) => Answer::watch([pause(came_after), labelled(20)]),
+            }
+        });
+        let store = informer_store::Cache::<ConfigMap>::new();
+        let source = |labels: &str| {
+            ApiListWatch::<ConfigMap>::namespaced(server.client(), "default")
+                .no_streaming_lists()
+                .labels(labels)
+        };
+        let reflector = Reflector::builder(source("app=a"), store.clone())
+            .also(source("app=b"))
+            .seed(7)
+            .build();
+        let run = reflector.run(tokio::time::sleep(Duration::from_secs(20)));
+        run.await.expect("nothing ends the run");
+        let held = store.get("default", "moves").expect("it only moved");
+        assert_eq!(held.metadata.resource_version.as_deref(), Some("20"));
+        assert_eq!(store.len(), 3);
+        assert_eq!(store.resource_version().as_u64(), Some(20));
+    }
+}
+
+/// In shards a name may be in one first and, made anew, in another: what the one concludes is not about the other's.
+#[tokio::test(start_paused = true)]
+async fn an_object_made_anew_in_another_source_survives_what_is_concluded_of_the_old_one() {
+    let server = Server::new(move |seen| {
+        let first = seen.param("labelSelector").as_deref() == Some("app%3Da");
+        let anew = || object_of("x", "u-anew", 20);
+        match (seen.is_watch(), first, seen.param("resourceVersion").as_deref()) {
+            (false, true, None) => Answer::list("10", &[object("x", 3)]),
+            (false, true, Some(_)) => Answer::list("30", &[]),
+            (false, false, _) => Answer::list("10", &[]),
+            (true, true, Some("10")) => {
+                Answer::ok([pause(10), event("ERROR", &failure(410, "Expired", "old"))])
+            }
+            (true, true, _) => Answer::watch([]),
+            (true, false, _) => Answer::watch([pause(5), event("ADDED", &anew())]),
+        }
+    });
+    let store = informer_store::Cache::<ConfigMap>::new();
+    let source = |labels: &str| {
+        ApiListWatch::<ConfigMap>::namespaced(server.client(), "default")
+            .no_streaming_lists()
+            .labels(labels)
+    };
+    let reflector = Reflector::builder(source("app=a"), store.clone())
+        .also(source("app=b"))
+        .seed(7)
+        .build();
+    let run = reflector.run(tokio::time::sleep(Duration::from_secs(20)));
+    run.await.expect("nothing ends the run");
+    let held = store.get("default", "x").expect("it is another object");
+    assert_eq!(held.metadata.uid.as_deref(), Some("u-anew"));
 }

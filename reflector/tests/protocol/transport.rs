@@ -440,6 +440,27 @@ async fn t10_credentials_that_expire_are_tried_once_more_at_once() {
     assert_eq!(rig.states(), ["listing", "synced"]);
 }
 
+/// A stream that is opened and then refused has brought nothing: it is no reason to try at once again.
+#[tokio::test(start_paused = true)]
+async fn t10_credentials_refused_within_streams_are_tried_once_more_and_then_waited_for() {
+    let refused = event("ERROR", &failure(401, "Unauthorized", "Unauthorized"));
+    let server = Server::script(vec![abc()], vec![Answer::ok([pause(1), refused])]);
+    let rig = Rig::plain(server);
+    rig.run(60).await;
+    let watches = rig.server.watches();
+    assert_eq!(
+        watches[1].at - watches[0].at,
+        Duration::from_secs(1),
+        "once at once"
+    );
+    assert!(
+        watches[3].at - watches[2].at >= Duration::from_millis(1800),
+        "then with waits"
+    );
+    assert!(watches.len() <= 7, "{}", watches.len());
+    assert_eq!(rig.states(), ["listing", "synced", "degraded unauthorized"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn t10_credentials_that_stay_refused_are_not_hammered_with() {
     for (code, reason, state) in [
