@@ -12,5 +12,6 @@ mod process;
 mod requests;
 mod streaming;
 mod support;
+mod swarm;
 mod transport;
 mod versions;
