@@ -39,7 +39,7 @@ impl<K: Object> ReflectorBuilder<K> {
     }
 
     /// Merges another source into the same store: one more namespace, or a selector that shares no object with the
-    /// others. The store is complete once every source has been listed.
+    /// others, though an object may move from one to another. The store is complete once every source has been listed.
     pub fn also(mut self, source: impl ListWatch<K> + 'static) -> Self {
         self.sources.push(Arc::new(source));
         self
