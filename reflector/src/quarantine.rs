@@ -22,6 +22,8 @@ pub struct Quarantined {
     /// How often it was read again.
     pub attempts: u32,
     pub(crate) retry_at: Instant,
+    /// It was not there when it was read again.
+    pub(crate) missed: bool,
 }
 
 /// What happens in the quarantine.
@@ -59,6 +61,7 @@ impl Quarantine {
             since: same.map_or(now, |known| known.since),
             attempts: same.map_or(0, |known| known.attempts),
             retry_at: same.map_or(now + retry, |known| known.retry_at),
+            missed: false,
             key: key.clone(),
             version,
             error: Arc::new(error),
@@ -77,6 +80,17 @@ impl Quarantine {
 
     pub(crate) fn remove(&mut self, key: &ObjectKey) -> bool {
         self.held.remove(key).is_some()
+    }
+
+    /// Notes that the object was not there; true if that is what was noted before. Else it is read once more in `retry`.
+    pub(crate) fn miss(&mut self, key: &ObjectKey, now: Instant, retry: Duration) -> bool {
+        let Some(entry) = self.held.get_mut(key) else {
+            return false;
+        };
+        let due = now + retry;
+        entry.retry_at = due;
+        self.earliest = Some(self.earliest.map_or(due, |earliest| earliest.min(due)));
+        std::mem::replace(&mut entry.missed, true)
     }
 
     pub(crate) fn get(&self, key: &ObjectKey) -> Option<&Quarantined> {

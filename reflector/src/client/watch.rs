@@ -181,7 +181,7 @@ fn read_line<K: Object>(
         Ok(()) => match context.look_and_decode("watch", object, &envelope) {
             // Members behind the object are rare enough to be looked for only now.
             Read::Poison(poison) => match exactly(line) {
-                Some((_, shorter)) if shorter.len() < object.len() => {
+                Some((_, shorter)) if shorter.len() < object.len() && Envelope::read(shorter) == envelope => {
                     context.look_and_decode("watch", shorter, &envelope)
                 }
                 _ => Read::Poison(poison),

@@ -127,8 +127,14 @@ impl<K: Object> Machine<K> {
                     self.put_in_quarantine(now, Poison::new(Some(key), poison.version, poison.error), retry);
                 }
             }
-            // Gone: the watch says so when it comes to it.
-            _ => {}
+            // Gone: the watch says so when it comes to it. If it has not by the next time, it never will.
+            None => {
+                if self.quarantine.miss(&key, now, self.config.quarantine_retry) {
+                    self.deliver_removal(&key, Cause::Repair);
+                    self.release(&key);
+                }
+            }
+            Some(Got::Object(_)) => {}
         }
         self.next_read(now, rest);
     }

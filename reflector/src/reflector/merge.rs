@@ -36,8 +36,8 @@ struct Parts<K> {
     versions: Vec<ResourceVersion>,
     /// Where the objects of each are.
     scopes: Vec<Scope>,
-    /// How often the history of each went back: versions of different histories do not compare.
-    rewinds: Vec<u32>,
+    /// Whether each has yet to notice that the history went back: versions of different histories do not compare.
+    behind: Vec<bool>,
     /// How far the store was told it has come.
     claimed: ResourceVersion,
 }
@@ -51,7 +51,7 @@ impl<'a, K: Object> Sink<'a, K> {
                 begun: false,
                 versions: vec![ResourceVersion::UNSET; sources],
                 scopes: vec![Scope::default(); sources],
-                rewinds: vec![0; sources],
+                behind: vec![false; sources],
                 claimed: ResourceVersion::UNSET,
             }),
             complete: Notify::new(),
@@ -152,10 +152,9 @@ impl<'a, K: Object> Sink<'a, K> {
         part: usize,
         mut replacement: Replacement<K>,
     ) -> Result<(), Closed> {
-        parts.versions[part] = replacement.version;
+        parts.go_back(part, replacement.version);
         let version = parts.reached();
         replacement.version = version.clone();
-        parts.rewinds[part] += 1;
         parts.widen(part, replacement.entries.iter().map(|entry| &entry.key));
         // What the others have yet to deliver is in order whatever becomes of it here: their deltas come later.
         for other in (0..self.machines.len()).filter(|other| *other != part) {
@@ -196,7 +195,7 @@ impl<'a, K: Object> Sink<'a, K> {
         let others = parts.scopes.iter().enumerate();
         others
             .filter(|(other, scope)| *other != part && scope.may_have(key))
-            .filter(|(other, _)| parts.rewinds[*other] == parts.rewinds[part])
+            .filter(|(other, _)| parts.behind[*other] == parts.behind[part])
             .any(|(other, _)| lock(&self.machines[other]).version_of(key).is_some_and(&is))
     }
 
@@ -229,6 +228,18 @@ impl<K: Object> Parts<K> {
             self.versions[part] = version;
         }
         self.claim()
+    }
+
+    /// Notes that the history of source `part` went back to `version`. Unless it was known, the others have yet to notice,
+    /// if they are past it.
+    fn go_back(&mut self, part: usize, version: ResourceVersion) {
+        if !std::mem::take(&mut self.behind[part]) {
+            let others = self.behind.iter_mut().zip(&self.versions).enumerate();
+            for (_, (behind, reached)) in others.filter(|(other, _)| *other != part) {
+                *behind |= *reached > version;
+            }
+        }
+        self.versions[part] = version;
     }
 
     fn widen<'k>(&mut self, part: usize, keys: impl IntoIterator<Item = &'k ObjectKey>) {

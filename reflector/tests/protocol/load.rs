@@ -439,6 +439,38 @@ async fn l8_a_bad_object_is_read_again_in_time() {
     assert!(rig.reflector.quarantined().is_empty());
 }
 
+/// The server lost the deletion, or sent it before the state that could not be decoded.
+#[tokio::test(start_paused = true)]
+async fn l8_a_bad_object_that_is_not_there_twice_is_gone() {
+    let server = Server::new(|seen| {
+        if !seen.is_watch() {
+            return if seen.uri.ends_with("/configmaps/a") {
+                Answer::failure(404, "NotFound", "there is none")
+            } else if seen.param("limit").as_deref() == Some("1") {
+                Answer::list("11", &[object("b", 5)])
+            } else {
+                abc()
+            };
+        }
+        match seen.param("resourceVersion").as_deref() {
+            Some("10") => Answer::watch([event("MODIFIED", &poison("a", 11))]),
+            _ => Answer::watch([]),
+        }
+    });
+    let rig = Rig::plain(server);
+    rig.run(400).await;
+    assert_eq!(rig.store.contents(), ["a@3", "b@5"], "the watch may tell yet");
+    let rig = Rig::plain(rig.server);
+    rig.run(700).await;
+    assert_eq!(
+        rig.store.log(),
+        ["replace 2@10", "delete a@ inferred"],
+        "it has not, and never will"
+    );
+    assert!(rig.reflector.quarantined().is_empty());
+    assert_eq!(rig.reflector.stats().gets, 2);
+}
+
 #[tokio::test(start_paused = true)]
 async fn oddities_of_json_set_the_object_apart_and_nothing_else() {
     let deep = format!(r#""x":{}{}"#, "[".repeat(5000), "]".repeat(5000));
@@ -468,6 +500,21 @@ async fn oddities_of_json_set_the_object_apart_and_nothing_else() {
             rig.server.seen().len()
         );
     }
+}
+
+/// Which of them is meant nobody knows; one must not be taken for the other.
+#[tokio::test(start_paused = true)]
+async fn an_event_with_two_objects_is_set_apart() {
+    let twice = format!(
+        r#"{{"type":"MODIFIED","object":{},"object":{}}}"#,
+        object("a", 11),
+        object("b", 12)
+    );
+    let server = Server::script(vec![abc()], vec![Answer::watch([line(twice), modified("b", 13)])]);
+    let rig = Rig::plain(server);
+    rig.run(10).await;
+    assert_eq!(rig.store.contents(), ["a@3", "b@13"]);
+    assert_eq!(rig.reflector.quarantined().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
