@@ -457,6 +457,14 @@ impl<K: Object> Context<K> {
         let decoded = std::panic::catch_unwind(std::panic::AssertUnwindSafe(decode))
             .unwrap_or_else(|_| Err(DecodeError::new("the decoder panicked")));
         match (decoded, envelope.key()) {
+            (Ok(object), Some(_)) if is_another(&object, envelope) => {
+                let error = Error::new(
+                    ErrorKind::Decode,
+                    operation,
+                    "the object's metadata contradicts itself",
+                );
+                Read::Poison(self.poison(envelope, error))
+            }
             (Ok(object), Some(key)) => Read::Item(Item::with_key(
                 key.to_key(),
                 &envelope.uid,
@@ -571,6 +579,16 @@ impl<K> fmt::Debug for ApiListWatch<K> {
             .field("limits", &self.context.limits)
             .finish_non_exhaustive()
     }
+}
+
+/// Whether what was decoded calls itself otherwise than its envelope: a member may be there twice, and its readers need
+/// not agree on which of them counts.
+fn is_another<K: Object>(object: &K, envelope: &Envelope<'_>) -> bool {
+    let differs = |told: Option<&str>, read: &str| told.is_some_and(|told| !told.is_empty() && told != read);
+    differs(object.name(), &envelope.name)
+        || differs(object.namespace(), &envelope.namespace)
+        || differs(object.uid(), &envelope.uid)
+        || differs(object.resource_version(), &envelope.version)
 }
 
 fn too_deep(operation: &'static str) -> Error {

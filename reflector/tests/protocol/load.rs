@@ -502,6 +502,23 @@ async fn oddities_of_json_set_the_object_apart_and_nothing_else() {
     }
 }
 
+/// The version of one and the contents of the other would make the store claim what never was.
+#[tokio::test(start_paused = true)]
+async fn an_object_with_two_versions_or_names_is_set_apart() {
+    for twice in [r#""resourceVersion":"99""#, r#""name":"c""#, r#""uid":"u-c""#] {
+        let bad = object("a", 11).replace(r#""managedFields""#, &format!(r#"{twice},"managedFields""#));
+        let server = Server::script(
+            vec![abc()],
+            vec![Answer::watch([event("MODIFIED", &bad), modified("b", 12)])],
+        );
+        let rig = Rig::plain(server);
+        rig.run(10).await;
+        assert_eq!(rig.store.contents(), ["a@3", "b@12"], "{twice}");
+        assert_eq!(rig.reflector.resource_version().to_string(), "12");
+        assert_eq!(rig.reflector.quarantined().len(), 1);
+    }
+}
+
 /// Which of them is meant nobody knows; one must not be taken for the other.
 #[tokio::test(start_paused = true)]
 async fn an_event_with_two_objects_is_set_apart() {
