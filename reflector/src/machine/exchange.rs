@@ -8,7 +8,7 @@ use crate::{
     Error, Event, GetRequest, Got, ListRequest, Listed, SyncState, WatchRequest, quarantine::QuarantineEvent,
 };
 
-/// What happens to a [`Machine`].
+/// What happens to a [`Machine`](crate::Machine).
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Input<K> {
@@ -36,7 +36,7 @@ pub enum Input<K> {
     Shutdown,
 }
 
-/// What a [`Machine`] wants done.
+/// What a [`Machine`](crate::Machine) wants done.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Effect<K> {
