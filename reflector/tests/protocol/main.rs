@@ -2,12 +2,14 @@
 
 mod basics;
 mod clients;
+mod credentials;
 mod embedded;
 mod events;
 mod kinds;
 mod lists;
 mod load;
 mod overload;
+mod poison;
 mod process;
 mod requests;
 mod streaming;
