@@ -11,6 +11,7 @@ use std::{
 use futures::{FutureExt, StreamExt};
 use informer::{
     Change, Informer,
+    deltafifo::{Config, Discipline},
     informer::{Informers, Scope},
     reflector::{ApiListWatch, ErrorKind, SyncState},
     store::{Object, Subscription},
@@ -247,6 +248,52 @@ async fn several_namespaces_merge_into_one_cache() {
         .collect();
     keys.sort();
     assert_eq!(keys, ["blue/a", "red/a"]);
+}
+
+/// Through every discipline of the queue: the cache claims the older version, and each change is told once.
+#[tokio::test(start_paused = true)]
+async fn several_namespaces_of_a_server_restored_from_a_backup_go_back_together() {
+    for discipline in [Discipline::Compressed, Discipline::Ordered, Discipline::Latest] {
+        let server = ApiServer::builder().seed(1).build();
+        let put = |namespace: &str, name: &str| {
+            let map = json!({ "metadata": { "namespace": namespace, "name": name } });
+            server.create("configmaps", map).unwrap();
+        };
+        put("red", "old");
+        put("blue", "old");
+        let backup = server.snapshot();
+        for at in 0..20 {
+            put("red", &format!("new-{at:02}"));
+        }
+        put("blue", "new");
+        let source = |namespace| ApiListWatch::<ConfigMap>::namespaced(server.client(), namespace);
+        let blue = source("blue");
+        let informer = Informer::builder(source("red"))
+            .queue(Config::default().discipline(discipline))
+            .reflector(|reflector| reflector.seed(1).also(blue))
+            .build();
+        let mut changes = informer.subscribe();
+        informer.start();
+        informer.synced().await;
+        caught_up(&server, &informer, "configmaps").await;
+        let before = informer.cache().resource_version();
+        assert_eq!(ready(&mut changes).len(), 23);
+
+        server.restore(&backup);
+        caught_up(&server, &informer, "configmaps").await;
+        assert!(informer.cache().resource_version() < before, "{discipline:?}");
+        assert_eq!(informer.reflector().stats().rewinds, 2);
+        let told = ready(&mut changes);
+        assert_eq!(told.len(), 21, "{told:?}");
+        assert!(
+            told.iter()
+                .all(|told| told.starts_with("-new") && told.ends_with('!'))
+        );
+
+        put("red", "newer");
+        caught_up(&server, &informer, "configmaps").await;
+        assert_eq!(ready(&mut changes), ["+newer"]);
+    }
 }
 
 #[tokio::test(start_paused = true)]
