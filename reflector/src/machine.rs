@@ -139,6 +139,7 @@ impl<K: Object> Machine<K> {
                 older: 0,
                 reason: None,
                 relisted: false,
+                doubted: false,
                 fresh: false,
             },
             watchdog: Watchdog {
@@ -224,6 +225,7 @@ impl<K: Object> Machine<K> {
                     }
                 }
             },
+            Input::Doubt => self.on_doubt(now),
             Input::Tick => self.on_tick(now),
             Input::Shutdown => {
                 self.count_watch(now);

@@ -283,10 +283,13 @@ impl<K: Object> Machine<K> {
                 };
                 return self.contents_failed(now, Error::new(ErrorKind::Stale, "list", message));
             }
+        }
+        let rewound = older || self.plan.doubted;
+        if rewound {
             self.stats.rewinds += 1;
             tracing::warn!(rv = %version, held = %self.version, "the server's history went back; taking it as it is");
         }
-        self.accept(now, version, older, keep_watch);
+        self.accept(now, version, rewound, keep_watch);
     }
 
     fn accept(&mut self, now: Instant, version: ResourceVersion, rewound: bool, keep_watch: bool) {
@@ -329,6 +332,7 @@ impl<K: Object> Machine<K> {
         self.plan.streaming_failures = 0;
         self.plan.nameless = 0;
         self.plan.older = 0;
+        self.plan.doubted = false;
         if !std::mem::replace(&mut self.synced, true) {
             tracing::info!(rv = %version, objects = self.index.len(), "synced");
         }

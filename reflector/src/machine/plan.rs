@@ -30,6 +30,8 @@ pub(super) struct Plan {
     pub(super) reason: Option<RelistReason>,
     /// Whether a relist has been tried since things last went well.
     pub(super) relisted: bool,
+    /// Another source found that the history went back: the next contents are taken as they are.
+    pub(super) doubted: bool,
     /// Use a fresh connection for the next request.
     pub(super) fresh: bool,
 }

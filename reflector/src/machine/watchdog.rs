@@ -5,7 +5,7 @@ use std::time::Duration;
 use informer_store::{Object, ResourceVersion};
 use tokio::time::Instant;
 
-use super::{Machine, Next};
+use super::{Machine, Next, Phase};
 use crate::{Error, ErrorKind, Reason, RelistReason, SyncState};
 
 /// Whether the server has been silent for longer than it ever pauses.
@@ -55,6 +55,33 @@ impl<K: Object> Machine<K> {
             attempts: self.watchdog.trips,
         });
         self.go_on(now, Next::Probe);
+    }
+
+    /// Another source found that the history went back. This one may be past the point where that can be told.
+    pub(super) fn on_doubt(&mut self, now: Instant) {
+        if !self.synced || matches!(self.phase, Phase::Idle | Phase::Stopped) {
+            return;
+        }
+        self.plan.doubted = true;
+        self.plan.latest = true;
+        match std::mem::replace(&mut self.phase, Phase::Idle) {
+            // It is being read already, or waited for.
+            phase @ (Phase::Contents(_)
+            | Phase::Waiting {
+                next: Next::Contents | Next::Page(_),
+                ..
+            }) => self.phase = phase,
+            // While attempts fail the wait stays as it is.
+            Phase::Waiting { at, .. } => {
+                self.stats.count_relist(RelistReason::Rewound);
+                self.plan.reason = Some(RelistReason::Rewound);
+                self.wait(now, at, Next::Contents);
+            }
+            phase => {
+                self.phase = phase;
+                self.relist(now, RelistReason::Rewound);
+            }
+        }
     }
 
     /// A silent server told its version.

@@ -142,6 +142,7 @@ impl<K: Object> Driver<'_, K> {
             let input = tokio::select! {
                 biased;
                 input = self.io.next(&self.source, &self.held) => input,
+                () = self.sink.doubt(self.part) => Input::Doubt,
                 () = timer => Input::Tick,
             };
             self.input(input);

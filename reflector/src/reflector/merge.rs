@@ -1,6 +1,9 @@
 //! [`Sink`]: one store behind one source or several.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -20,6 +23,15 @@ pub(super) struct Sink<'a, K> {
     store: Arc<dyn ReflectorStore<K>>,
     merge: Option<Merge<K>>,
     machines: &'a Machines<K>,
+    /// What each source is to be told of the others.
+    doubts: Vec<Doubt>,
+}
+
+/// Whether a source is to be told that the history went back.
+#[derive(Debug, Default)]
+struct Doubt {
+    raised: AtomicBool,
+    news: Notify,
 }
 
 struct Merge<K> {
@@ -60,6 +72,7 @@ impl<'a, K: Object> Sink<'a, K> {
             store,
             merge,
             machines,
+            doubts: (0..sources).map(|_| Doubt::default()).collect(),
         }
     }
 
@@ -152,7 +165,8 @@ impl<'a, K: Object> Sink<'a, K> {
         part: usize,
         mut replacement: Replacement<K>,
     ) -> Result<(), Closed> {
-        parts.go_back(part, replacement.version);
+        let is_news = parts.go_back(part, replacement.version);
+        self.doubts[part].raised.store(false, Ordering::Relaxed);
         let version = parts.reached();
         replacement.version = version.clone();
         parts.widen(part, replacement.entries.iter().map(|entry| &entry.key));
@@ -164,7 +178,23 @@ impl<'a, K: Object> Sink<'a, K> {
         }
         self.store.replace(replacement).await?;
         parts.claimed = version;
+        let others = self.doubts.iter().enumerate();
+        for (_, doubt) in others.filter(|(other, _)| is_news && *other != part) {
+            doubt.raised.store(true, Ordering::Relaxed);
+            doubt.news.notify_one();
+        }
         Ok(())
+    }
+
+    /// Waits until another source has found that the history went back, unless source `part` has found so itself since.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub(super) async fn doubt(&self, part: usize) {
+        let doubt = &self.doubts[part];
+        while !doubt.raised.swap(false, Ordering::Relaxed) {
+            doubt.news.notified().await;
+        }
     }
 
     /// Whether what `delta` says of an object is past: another source holds it, or another object of its name, in a
@@ -230,16 +260,17 @@ impl<K: Object> Parts<K> {
         self.claim()
     }
 
-    /// Notes that the history of source `part` went back to `version`. Unless it was known, the others have yet to notice,
-    /// if they are past it.
-    fn go_back(&mut self, part: usize, version: ResourceVersion) {
-        if !std::mem::take(&mut self.behind[part]) {
-            let others = self.behind.iter_mut().zip(&self.versions).enumerate();
-            for (_, (behind, reached)) in others.filter(|(other, _)| *other != part) {
-                *behind |= *reached > version;
-            }
-        }
+    /// Notes that the history of source `part` went back to `version`. Whether that is news: then the others have yet to
+    /// notice.
+    fn go_back(&mut self, part: usize, version: ResourceVersion) -> bool {
         self.versions[part] = version;
+        if self.behind[part] {
+            self.behind[part] = false;
+            return false;
+        }
+        self.behind.fill(true);
+        self.behind[part] = false;
+        true
     }
 
     fn widen<'k>(&mut self, part: usize, keys: impl IntoIterator<Item = &'k ObjectKey>) {

@@ -270,6 +270,53 @@ async fn p5_a_rewound_history_that_got_past_what_was_seen_is_told_by_its_objects
     );
 }
 
+/// The history of one namespace is seen to have gone back; the other's has got past what was seen, and tells nothing.
+#[tokio::test(start_paused = true)]
+async fn p5_what_one_source_finds_out_about_the_history_the_others_look_into() {
+    let of = |namespace: &str, name: &str, version| {
+        object(name, version).replace("\"default\"", &format!("\"{namespace}\""))
+    };
+    let mut listed = [false; 2];
+    let server = Server::new(move |seen| {
+        let a = seen.uri.contains("/namespaces/a/");
+        match (seen.is_watch(), a, seen.param("resourceVersion").as_deref()) {
+            (true, true, Some("1000")) => Answer::watch([pause(1), bookmark("100")]),
+            (true, false, Some("1000")) => {
+                Answer::watch((1001..1020).flat_map(|at| [pause(30), bookmark(&at.to_string())]))
+            }
+            (true, ..) => Answer::watch([]),
+            (false, ..) if !std::mem::replace(&mut listed[usize::from(a)], true) => {
+                let namespace = if a { "a" } else { "b" };
+                Answer::list("1000", &[of(namespace, "x", 500), of(namespace, "lost", 900)])
+            }
+            (false, true, _) => Answer::list("100", &[of("a", "x", 90)]),
+            (false, false, _) => Answer::list("1003", &[of("b", "x", 500), of("b", "y", 950)]),
+        }
+    });
+    let cache = informer_store::Cache::<k8s_openapi::api::core::v1::ConfigMap>::new();
+    let source = |namespace: &str| {
+        informer_reflector::ApiListWatch::namespaced(server.client(), namespace).no_streaming_lists()
+    };
+    let reflector = informer_reflector::Reflector::builder(source("a"), cache.clone())
+        .also(source("b"))
+        .seed(7)
+        .build();
+    let run = reflector.run(tokio::time::sleep(Duration::from_secs(60)));
+    run.await.expect("a rewind ends nothing");
+    let snapshot = cache.snapshot();
+    let mut held: Vec<_> = snapshot.entries().map(|(key, _)| key.to_string()).collect();
+    held.sort();
+    assert_eq!(held, ["a/x", "b/x", "b/y"]);
+    assert_eq!(snapshot.resource_version().as_u64(), Some(100));
+    assert_eq!(reflector.stats().rewinds, 2);
+    let lists_of_b = server
+        .lists()
+        .iter()
+        .filter(|seen| seen.uri.contains("/namespaces/b/"))
+        .count();
+    assert_eq!(lists_of_b, 2, "once is enough");
+}
+
 #[tokio::test(start_paused = true)]
 async fn p6_an_older_answer_is_refused_and_nothing_rises_from_the_dead() {
     let server = Server::script(
