@@ -21,6 +21,7 @@ enum Step {
     End { version: u64, token: bool },
     Closed,
     Failed(ErrorKind),
+    Doubt,
     Wait { seconds: u64 },
 }
 
@@ -38,6 +39,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             ErrorKind::Expired, ErrorKind::TooLarge, ErrorKind::Throttled, ErrorKind::Unauthorized,
             ErrorKind::Forbidden, ErrorKind::Server, ErrorKind::Transport, ErrorKind::Invalid, ErrorKind::Protocol,
         ]).prop_map(Step::Failed),
+        1 => Just(Step::Doubt),
         2 => (0..400_u64).prop_map(|seconds| Step::Wait { seconds }),
     ];
     prop::collection::vec(step, 1..120)
@@ -71,9 +73,10 @@ struct Sim {
 }
 
 impl Sim {
-    fn new(streaming: bool, seed: u64) -> Self {
+    fn new(streaming: bool, piecewise: bool, seed: u64) -> Self {
+        let machine = Machine::new(Config::default(), streaming, fastrand::Rng::with_seed(seed));
         let mut sim = Self {
-            machine: Machine::new(Config::default(), streaming, fastrand::Rng::with_seed(seed)),
+            machine: if piecewise { machine.piecewise() } else { machine },
             now: Instant::now(),
             request: None,
             sent: VecDeque::new(),
@@ -104,6 +107,7 @@ impl Sim {
             self.request.is_some() || self.machine.deadline().is_some(),
             "it never waits for nothing"
         );
+        assert_eq!(self.machine.len(), self.held.len(), "it knows what is held");
     }
 
     fn sends(&mut self, request: &Request) {
@@ -168,6 +172,9 @@ impl Sim {
             self.passes(self.now + Duration::from_secs(*seconds));
             return;
         }
+        if let Step::Doubt = step {
+            return self.give(Input::Doubt);
+        }
         let Some(request) = self.request.clone() else {
             return;
         };
@@ -215,8 +222,13 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_a_server_does_the_promises_hold(steps in steps(), streaming: bool, seed: u64) {
-        let mut sim = Sim::new(streaming, seed);
+    fn whatever_a_server_does_the_promises_hold(
+        steps in steps(),
+        streaming: bool,
+        piecewise: bool,
+        seed: u64,
+    ) {
+        let mut sim = Sim::new(streaming, piecewise, seed);
         for step in &steps {
             sim.step(step);
         }
@@ -232,7 +244,7 @@ proptest! {
             ErrorKind::Expired, ErrorKind::TooLarge, ErrorKind::Throttled, ErrorKind::Unauthorized,
             ErrorKind::Forbidden, ErrorKind::Server, ErrorKind::Transport, ErrorKind::Invalid, ErrorKind::NotFound,
         ];
-        let mut sim = Sim::new(streaming, seed);
+        let mut sim = Sim::new(streaming, false, seed);
         for kind in kinds {
             sim.step(&Step::Failed(all[kind]));
             let next = sim.machine.deadline().expect("it tries again");
