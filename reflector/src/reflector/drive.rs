@@ -146,7 +146,10 @@ impl<K: Object> Driver<'_, K> {
                 () = timer => Input::Tick,
             };
             self.input(input);
-            // A source that always has something must not keep a deadline from passing.
+            // A source that always has something must not keep a deadline from passing, nor a doubt from being heard.
+            if self.sink.take_doubt(self.part) {
+                self.input(Input::Doubt);
+            }
             if deadline.is_some_and(|deadline| deadline <= now()) {
                 self.input(Input::Tick);
             }

@@ -191,10 +191,15 @@ impl<'a, K: Object> Sink<'a, K> {
     /// # Cancel safety
     /// Dropping the future loses nothing.
     pub(super) async fn doubt(&self, part: usize) {
-        let doubt = &self.doubts[part];
-        while !doubt.raised.swap(false, Ordering::Relaxed) {
-            doubt.news.notified().await;
+        while !self.take_doubt(part) {
+            self.doubts[part].news.notified().await;
         }
+    }
+
+    /// Whether that is so now; said once.
+    pub(super) fn take_doubt(&self, part: usize) -> bool {
+        let raised = &self.doubts[part].raised;
+        raised.load(Ordering::Relaxed) && raised.swap(false, Ordering::Relaxed)
     }
 
     /// Whether what `delta` says of an object is past: another source holds it, or another object of its name, in a
