@@ -153,29 +153,49 @@ impl<'i, 'de> Reader<'i, 'de> {
         }
     }
 
+    /// The string that is here, if it has no escapes. What a type keeps is handed over in two registers: read back from
+    /// memory right after it has been written in other pieces, it would wait for everything written before it, most
+    /// of which goes to memory that no cache has yet.
+    #[inline(never)]
+    fn owned(&mut self) -> Option<Box<str>> {
+        match self.peek() {
+            Some(b'"') => self.plain().map(Box::from),
+            _ => None,
+        }
+    }
+
+    /// A string that is not [`owned`](Self::owned), or something else.
+    #[cold]
+    #[inline(never)]
+    fn unusual<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, ReadError> {
+        match self.peek() {
+            Some(b'"') => self.string(visitor),
+            _ => Err(self.unexpected()),
+        }
+    }
+
     fn number<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, ReadError> {
         let rest = &self.bytes()[self.at..];
-        let len = rest
-            .iter()
-            .take_while(|byte| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E'))
-            .count();
-        let token = &rest[..len];
-        let digits = token.strip_prefix(b"-").unwrap_or(token);
-        let plain = !digits.is_empty()
-            && digits.len() < 19
-            && digits.iter().all(u8::is_ascii_digit)
-            && (digits[0] != b'0' || (digits.len() == 1 && token.len() == 1));
-        if plain {
-            self.at += len;
-            let value = digits
-                .iter()
-                .fold(0_u64, |value, digit| value * 10 + u64::from(digit - b'0'));
-            return if token.len() == digits.len() {
-                visitor.visit_u64(value)
-            } else {
+        let is_part = |byte: &u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
+        let is_negative = rest.first() == Some(&b'-');
+        let digits = &rest[usize::from(is_negative)..];
+        let (mut value, mut count) = (0_u64, 0);
+        while let Some(digit @ b'0'..=b'9') = digits.get(count)
+            && count < 19
+        {
+            value = value * 10 + u64::from(digit - b'0');
+            count += 1;
+        }
+        let is_whole = matches!(count, 1..19) && !digits.get(count).is_some_and(is_part);
+        if is_whole && (digits[0] != b'0' || (count == 1 && !is_negative)) {
+            self.at += usize::from(is_negative) + count;
+            return if is_negative {
                 visitor.visit_i64(-i64::try_from(value).unwrap_or(0))
+            } else {
+                visitor.visit_u64(value)
             };
         }
+        let len = rest.iter().take_while(|byte| is_part(byte)).count();
         let text = &self.text[self.at..self.at + len];
         let number: serde_json::Result<serde_json::Number> = serde_json::from_str(text);
         // One that is too large has been read all the same.
@@ -366,7 +386,7 @@ impl<'de> Deserializer<'de> for &mut Reader<'_, 'de> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         if self.peek() == Some(b'n') {
             self.word("null")?;
@@ -449,6 +469,14 @@ impl<'de> Deserializer<'de> for &mut Reader<'_, 'de> {
         }
     }
 
+    #[inline(always)]
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        match self.owned() {
+            Some(text) => visitor.visit_string(text.into()),
+            None => self.unusual(visitor),
+        }
+    }
+
     fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         match self.peek() {
             Some(b'"') => self.byte_string(visitor),
@@ -460,7 +488,7 @@ impl<'de> Deserializer<'de> for &mut Reader<'_, 'de> {
         self.deserialize_bytes(visitor)
     }
 
-    typed! { b'"' => string: deserialize_char() deserialize_str() deserialize_string() deserialize_identifier() }
+    typed! { b'"' => string: deserialize_char() deserialize_str() deserialize_identifier() }
     typed! { b't' | b'f' => bool: deserialize_bool() }
     typed! {
         b'-' | b'0'..=b'9' => number:
@@ -547,6 +575,11 @@ impl<'de> Deserializer<'de> for Name<'_, '_, 'de> {
         }
     }
 
+    #[inline(always)]
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        self.0.deserialize_string(visitor)
+    }
+
     fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         self.0.byte_string(visitor)
     }
@@ -577,7 +610,7 @@ impl<'de> Deserializer<'de> for Name<'_, '_, 'de> {
     }
 
     serde::forward_to_deserialize_any! {
-        char str string unit unit_struct seq tuple tuple_struct map struct
+        char str unit unit_struct seq tuple tuple_struct map struct
         identifier ignored_any
     }
 }
