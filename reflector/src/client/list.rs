@@ -218,15 +218,15 @@ impl<K: Object> Stream for ListBody<K> {
                 let splitter = &mut this.splitter;
                 pushed = gunzip.push(&data, |piece| {
                     size += piece.len();
-                    splitter.push(piece);
+                    splitter.push_copied(piece);
                 });
             } else {
                 size = data.len();
-                this.splitter.push(&data);
-            }
-            if this.bytes < START_MAX as u64 && this.answer.gunzip.is_none() {
-                let room = START_MAX - this.start.len();
-                this.start.extend_from_slice(&data[..data.len().min(room)]);
+                if this.bytes < START_MAX as u64 {
+                    let room = START_MAX - this.start.len();
+                    this.start.extend_from_slice(&data[..size.min(room)]);
+                }
+                this.splitter.push(data);
             }
             this.bytes += size as u64;
             if let Err(error) = pushed {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
 use fearless_simd::Level;
 use serde::{Deserialize, de::IgnoredAny};
 
@@ -63,9 +64,15 @@ pub fn framing(data: &[u8]) {
 
 /// The items of a list come out the same however the bytes arrive, and as a plain parser sees them.
 pub fn splitter(data: &[u8]) {
-    let whole = split(data, data.len().max(1));
-    for size in [1, 3, 17] {
-        assert_eq!(split(data, size), whole, "in pieces of {size}");
+    let whole = split(data, data.len().max(1), |_| false);
+    for size in [1, 3, 17, 200] {
+        assert_eq!(split(data, size, |_| false), whole, "in pieces of {size}");
+        assert_eq!(split(data, size, |_| true), whole, "in copied pieces of {size}");
+        assert_eq!(
+            split(data, size, |nth| nth % 3 == 1),
+            whole,
+            "in pieces of {size}, some of them copied"
+        );
     }
     #[derive(Deserialize)]
     struct List {
@@ -96,12 +103,20 @@ fn escapes_items(data: &[u8]) -> bool {
     })
 }
 
-fn split(data: &[u8], size: usize) -> (Vec<Vec<u8>>, bool, super::splitter::ListHead) {
+fn split(
+    data: &[u8],
+    size: usize,
+    copied: fn(usize) -> bool,
+) -> (Vec<Vec<u8>>, bool, super::splitter::ListHead) {
     let mut splitter = Splitter::new(1 << 20);
     let mut items = Vec::new();
     let mut malformed = false;
-    for piece in data.chunks(size) {
-        splitter.push(piece);
+    for (nth, piece) in data.chunks(size).enumerate() {
+        if copied(nth) {
+            splitter.push_copied(piece);
+        } else {
+            splitter.push(Bytes::copy_from_slice(piece));
+        }
         loop {
             match splitter.next_part() {
                 Part::Item(item) => {
@@ -414,6 +429,16 @@ mod tests {
     #[test]
     fn splitting_holds_for_the_corpus_and_its_mutations() {
         check("splitter", splitter, 80);
+    }
+
+    /// Each byte of a name is looked at once, however the name arrives: this would not end if all of it were looked at
+    /// for each.
+    #[test]
+    fn names_in_pieces_of_a_byte_are_read_once() {
+        let name = "a".repeat(250_000);
+        let list = format!("{{\"{name}\" : 1, \"items\"\n: [{{}}]}}");
+        let (items, ended, _) = split(list.as_bytes(), 1, |_| false);
+        assert_eq!((items, ended), (vec![b"{}".to_vec()], true));
     }
 
     #[test]

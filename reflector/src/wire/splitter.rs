@@ -2,20 +2,24 @@
 
 use std::borrow::Cow;
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
 use super::{
     index::Index,
-    scan::{Members, Skipper, read_string},
+    scan::{Members, Skipper, read_string, trim_start},
 };
 
 /// Cuts the items out of a list that arrives in pieces, and reads the list's own head.
+///
+/// # Memory
+/// Of what one piece has whole nothing is copied. Only what is torn between pieces is put together, and only as much of
+/// the next piece is added as it takes.
 #[derive(Debug)]
 pub(crate) struct Splitter {
-    buffer: BytesMut,
-    /// Bytes of the buffer the skipper has seen.
+    input: Input,
+    /// Bytes of the input the skipper has seen.
     scanned: usize,
-    /// Bytes of the buffer that have been handed out.
+    /// Bytes of the input that have been handed out.
     taken: usize,
     skipper: Skipper,
     /// Of the item, as far as it has been scanned.
@@ -46,6 +50,10 @@ enum Place {
     Start,
     /// Before a key, or the end.
     Key,
+    /// In a key.
+    Name,
+    /// Behind the key of this member, or of the items.
+    Colon(Option<Member>),
     /// In the value of this member of the list.
     Value(Member),
     /// Before `[` or `null`.
@@ -89,11 +97,94 @@ pub(crate) enum Part<'a> {
     Malformed(&'static str),
 }
 
+/// What has arrived and is not yet used up: either the rest of a piece, or what was torn with a part of the next piece.
+#[derive(Debug, Default)]
+struct Input {
+    piece: Bytes,
+    /// What was torn and what has been added to it; in use unless it is empty.
+    torn: BytesMut,
+    /// So many bytes at the beginning of the piece are at the end of what was torn, too.
+    added: usize,
+}
+
+impl Input {
+    fn bytes(&self) -> &[u8] {
+        if self.torn.is_empty() {
+            &self.piece
+        } else {
+            &self.torn
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.bytes().len()
+    }
+
+    /// Takes the next piece, once there is no [`more`](Self::more) of the last.
+    fn push(&mut self, piece: Bytes) {
+        self.keep();
+        self.piece = piece;
+    }
+
+    /// Adds to what is there, whatever it is.
+    fn extend(&mut self, bytes: &[u8]) {
+        self.keep();
+        self.torn.extend_from_slice(bytes);
+    }
+
+    /// Puts what is left of the piece to what was torn.
+    fn keep(&mut self) {
+        self.torn.extend_from_slice(&self.piece[self.added..]);
+        self.piece = Bytes::new();
+        self.added = 0;
+    }
+
+    /// Whether there are more bytes than before: those of the piece that have not been added yet, some at a time.
+    fn more(&mut self) -> bool {
+        let left = self.piece.len() - self.added;
+        if self.torn.is_empty() || left == 0 {
+            return false;
+        }
+        let count = left.min(ADDED);
+        self.torn
+            .extend_from_slice(&self.piece[self.added..self.added + count]);
+        self.added += count;
+        true
+    }
+
+    /// Drops white space; how many bytes of it.
+    fn skip_blank(&mut self) -> usize {
+        let mut all = 0;
+        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.bytes().first() {
+            let blank = self.len() - trim_start(self.bytes()).len();
+            self.advance(blank);
+            all += blank;
+        }
+        all
+    }
+
+    fn advance(&mut self, count: usize) {
+        if self.torn.is_empty() {
+            self.piece.advance(count);
+            return;
+        }
+        let left = self.torn.len() - count;
+        if left <= self.added {
+            // What is left is in the piece as it arrived.
+            self.piece.advance(self.added - left);
+            self.torn.clear();
+            self.added = 0;
+        } else {
+            self.torn.advance(count);
+        }
+    }
+}
+
 impl Splitter {
     /// A splitter for items of at most `item_max` bytes.
     pub(crate) fn new(item_max: usize) -> Self {
         Self {
-            buffer: BytesMut::new(),
+            input: Input::default(),
             scanned: 0,
             taken: 0,
             skipper: Skipper::default(),
@@ -105,9 +196,16 @@ impl Splitter {
         }
     }
 
-    pub(crate) fn push(&mut self, bytes: &[u8]) {
+    /// The next piece. What of it is used where it is stays in memory until the piece is used up.
+    pub(crate) fn push(&mut self, piece: Bytes) {
         self.release();
-        self.buffer.extend_from_slice(bytes);
+        self.input.push(piece);
+    }
+
+    /// As [`push`](Self::push), with bytes that do not last.
+    pub(crate) fn push_copied(&mut self, bytes: &[u8]) {
+        self.release();
+        self.input.extend(bytes);
     }
 
     /// What the list has said of itself so far; whole after [`Part::End`].
@@ -118,36 +216,57 @@ impl Splitter {
     pub(crate) fn next_part(&mut self) -> Part<'_> {
         self.release();
         loop {
-            match self.place {
-                Place::Item => return self.item(),
-                Place::Value(member) => {
-                    let Some(end) = self.scan() else {
-                        return if self.buffer.len() > HEAD_MAX && member != Member::Other {
-                            Part::Malformed("the list's head is too large")
-                        } else {
-                            self.drop_other(member);
-                            Part::More
-                        };
-                    };
-                    self.member(member, end);
-                    self.consume(end);
-                    self.place = Place::Key;
-                }
-                _ => match self.step() {
-                    Some(Part::End) => return Part::End,
-                    Some(Part::More) => return Part::More,
-                    Some(Part::Malformed(why)) => return Part::Malformed(why),
-                    _ => {}
+            let more = match self.place {
+                Place::Item => match self.item() {
+                    Some(found) => return self.found(found),
+                    None => self.input.more(),
                 },
+                Place::Name => match self.scan() {
+                    Some(end) => {
+                        let member = Self::named(&self.input.bytes()[..end]);
+                        self.input.advance(end);
+                        self.scanned = end;
+                        self.place = Place::Colon(member);
+                        true
+                    }
+                    None if self.input.len() > HEAD_MAX => return TOO_LARGE,
+                    None => self.input.more(),
+                },
+                Place::Value(member) => match self.scan() {
+                    Some(end) => {
+                        self.member(member, end);
+                        self.input.advance(end);
+                        self.place = Place::Key;
+                        true
+                    }
+                    // A member nobody asked for need not be kept while it is skipped.
+                    None if member == Member::Other => self.drop_scanned(),
+                    None if self.input.len() > HEAD_MAX => return TOO_LARGE,
+                    None => self.input.more(),
+                },
+                _ => match self.step() {
+                    None => true,
+                    Some(Part::More) => self.input.more(),
+                    Some(part) => return part,
+                },
+            };
+            if !more {
+                return Part::More;
             }
         }
     }
 
     /// One token between values; `None` to go on.
     fn step(&mut self) -> Option<Part<'static>> {
-        let blank = self.buffer.len() - super::scan::trim_start(&self.buffer).len();
-        self.buffer.advance(blank);
-        let Some(&byte) = self.buffer.first() else {
+        let blank = self.input.skip_blank();
+        let Some(&byte) = self.input.bytes().first() else {
+            if let Place::Colon(_) = self.place {
+                // A name that nothing follows is no name.
+                self.scanned += blank;
+                if self.scanned > HEAD_MAX {
+                    return Some(TOO_LARGE);
+                }
+            }
             return Some(if self.place == Place::End {
                 Part::End
             } else {
@@ -156,38 +275,41 @@ impl Splitter {
         };
         match (&self.place, byte) {
             (Place::Start, b'{') => {
-                self.buffer.advance(1);
+                self.input.advance(1);
                 self.place = Place::Key;
             }
-            (Place::Key | Place::Between, b',') => self.buffer.advance(1),
+            (Place::Key | Place::Between, b',') => self.input.advance(1),
             (Place::Key, b'}') => {
-                self.buffer.advance(1);
+                self.input.advance(1);
                 self.place = Place::End;
             }
-            (Place::Key, b'"') => return self.key(),
+            (Place::Key, b'"') => self.begin(Place::Name),
+            (Place::Colon(member), b':') => {
+                let value = member.map_or(Place::Items, Place::Value);
+                self.input.advance(1);
+                self.begin(value);
+            }
             (Place::Items, b'[') => {
-                self.buffer.advance(1);
+                self.input.advance(1);
                 self.place = Place::Between;
             }
             (Place::Items, b'n') => {
-                if self.buffer.len() < 4 {
+                if self.input.len() < 4 {
                     return Some(Part::More);
                 }
-                if !self.buffer.starts_with(b"null") {
+                if !self.input.bytes().starts_with(b"null") {
                     return Some(Part::Malformed("the items are no array"));
                 }
-                self.buffer.advance(4);
+                self.input.advance(4);
                 self.place = Place::Key;
             }
             (Place::Between, b']') => {
-                self.buffer.advance(1);
+                self.input.advance(1);
                 self.place = Place::Key;
             }
             (Place::Between, _) => {
-                self.skipper = Skipper::default();
                 self.index.clear();
-                self.scanned = 0;
-                self.place = Place::Item;
+                self.begin(Place::Item);
             }
             (Place::End, _) => return Some(Part::Malformed("something follows the list")),
             _ => return Some(Part::Malformed("the answer is no list")),
@@ -195,106 +317,97 @@ impl Splitter {
         None
     }
 
-    fn key(&mut self) -> Option<Part<'static>> {
-        let mut skipper = Skipper::default();
-        let Some(end) = skipper.feed(&self.buffer) else {
-            return Some(if self.buffer.len() > HEAD_MAX {
-                Part::Malformed("the list's head is too large")
-            } else {
-                Part::More
-            });
-        };
-        let colon = super::scan::trim_start(&self.buffer[end..]);
-        match colon.first() {
-            None if self.buffer.len() > HEAD_MAX => {
-                return Some(Part::Malformed("the list's head is too large"));
-            }
-            None => return Some(Part::More),
-            Some(b':') => {}
-            Some(_) => return Some(Part::Malformed("the answer is no list")),
-        }
-        let used = self.buffer.len() - colon.len() + 1;
-        let plain = &self.buffer[1..end - 1];
-        let unescaped = plain
-            .contains(&b'\\')
-            .then(|| read_string(&self.buffer[..end]))
-            .flatten();
-        self.place = match unescaped.as_ref().map_or(plain, |key| key.as_bytes()) {
-            b"items" => Place::Items,
-            b"kind" => Place::Value(Member::Kind),
-            b"apiVersion" => Place::Value(Member::ApiVersion),
-            b"metadata" => Place::Value(Member::Metadata),
-            _ => Place::Value(Member::Other),
-        };
-        self.buffer.advance(used);
+    /// What is at this place begins here.
+    fn begin(&mut self, place: Place) {
         self.skipper = Skipper::default();
         self.scanned = 0;
-        None
+        self.place = place;
+    }
+
+    /// Which member a name stands for; `None` for the items.
+    fn named(name: &[u8]) -> Option<Member> {
+        let plain = &name[1..name.len() - 1];
+        let unescaped = plain.contains(&b'\\').then(|| read_string(name)).flatten();
+        match unescaped.as_ref().map_or(plain, |name| name.as_bytes()) {
+            b"items" => None,
+            b"kind" => Some(Member::Kind),
+            b"apiVersion" => Some(Member::ApiVersion),
+            b"metadata" => Some(Member::Metadata),
+            _ => Some(Member::Other),
+        }
     }
 
     fn scan(&mut self) -> Option<usize> {
-        let found = self.skipper.feed(&self.buffer[self.scanned..]);
+        let found = self.skipper.feed(&self.input.bytes()[self.scanned..]);
         match found {
             Some(end) => Some(self.scanned + end),
             None => {
-                self.scanned = self.buffer.len();
+                self.scanned = self.input.len();
                 None
             }
         }
     }
 
-    fn item(&mut self) -> Part<'_> {
-        let is_container = matches!(self.buffer.first(), Some(b'{' | b'['));
+    /// What the item turned out to be, once its end is there.
+    fn item(&mut self) -> Option<Found> {
+        let is_container = matches!(self.input.bytes().first(), Some(b'{' | b'['));
         let found = if is_container && self.head.is_none() {
-            self.skipper.feed_whole(&self.buffer, &mut self.index)
+            self.skipper.feed_whole(self.input.bytes(), &mut self.index)
         } else {
             self.scan()
         };
         let Some(end) = found else {
-            if let Some(head) = &self.head {
-                debug_assert!(!head.is_empty(), "the head was kept when the cap was passed");
-                self.buffer.clear();
-                self.scanned = 0;
-            } else if self.buffer.len() > self.item_max {
-                self.head = Some(self.buffer[..self.buffer.len().min(OVERSIZE_HEAD)].to_vec());
+            let bytes = self.input.bytes();
+            if self.head.is_none() && bytes.len() > self.item_max {
+                self.head = Some(bytes[..bytes.len().min(OVERSIZE_HEAD)].to_vec());
                 if is_container {
-                    self.skipper.forget(&self.buffer, &mut self.index);
+                    self.skipper.forget(bytes, &mut self.index);
                 }
-                self.buffer.clear();
-                self.scanned = 0;
             }
-            return Part::More;
+            // From the cap on the item is not kept.
+            return if self.head.is_some() && self.drop_scanned() {
+                self.item()
+            } else {
+                None
+            };
         };
         self.place = Place::Between;
         self.scanned = 0;
         self.taken = end;
-        let deepest = self.skipper.deepest();
-        if end == 0 {
-            return Part::Malformed("the answer is no list");
-        }
-        match self.head.take() {
-            Some(head) => Part::Oversize(Cow::Owned(head)),
-            None if end > self.item_max => {
-                Part::Oversize(Cow::Borrowed(&self.buffer[..end.min(OVERSIZE_HEAD)]))
+        Some(if end == 0 {
+            Found::Nothing
+        } else if let Some(head) = self.head.take() {
+            Found::Rest(head)
+        } else {
+            Found::Whole { is_container }
+        })
+    }
+
+    fn found(&self, found: Found) -> Part<'_> {
+        let json = &self.input.bytes()[..self.taken];
+        match found {
+            Found::Nothing => Part::Malformed("the answer is no list"),
+            Found::Rest(head) => Part::Oversize(Cow::Owned(head)),
+            Found::Whole { .. } if json.len() > self.item_max => {
+                Part::Oversize(Cow::Borrowed(&json[..json.len().min(OVERSIZE_HEAD)]))
             }
-            None => Part::Item(Scanned {
-                json: &self.buffer[..end],
-                deepest,
+            Found::Whole { is_container } => Part::Item(Scanned {
+                json,
+                deepest: self.skipper.deepest(),
                 index: is_container.then_some(&self.index),
             }),
         }
     }
 
-    /// A member nobody asked for need not be kept while it is skipped.
-    fn drop_other(&mut self, member: Member) {
-        if member == Member::Other {
-            self.buffer.clear();
-            self.scanned = 0;
-        }
+    /// Drops all that has been scanned; whether something is left.
+    fn drop_scanned(&mut self) -> bool {
+        self.input.advance(self.input.len());
+        self.scanned = 0;
+        self.input.len() > 0
     }
 
     fn member(&mut self, member: Member, end: usize) {
-        let json = super::scan::trim_start(&self.buffer[..end]);
+        let json = trim_start(&self.input.bytes()[..end]);
         let text = |json| read_string(json).unwrap_or_default().into_owned();
         match member {
             Member::Kind => self.list.kind = text(json),
@@ -304,14 +417,9 @@ impl Splitter {
         }
     }
 
-    fn consume(&mut self, end: usize) {
-        self.buffer.advance(end);
-        self.scanned = 0;
-    }
-
     fn release(&mut self) {
         if self.taken > 0 {
-            self.buffer.advance(self.taken);
+            self.input.advance(self.taken);
             self.taken = 0;
         }
     }
@@ -344,7 +452,21 @@ impl ListHead {
     }
 }
 
+/// What was at the place of an item.
+enum Found {
+    /// An item, or one longer than its cap that arrived in one piece.
+    Whole {
+        is_container: bool,
+    },
+    /// The rest of one whose beginning was kept.
+    Rest(Vec<u8>),
+    Nothing,
+}
+
 /// A list's own metadata is a few hundred bytes, its token at most 64 KiB of use.
 const HEAD_MAX: usize = 256 * 1024;
+const TOO_LARGE: Part<'static> = Part::Malformed("the list's head is too large");
+/// How much is added at a time to what was torn.
+const ADDED: usize = 4 * 1024;
 /// How much of an oversize item is kept to read its name from.
 const OVERSIZE_HEAD: usize = 64 * 1024;
