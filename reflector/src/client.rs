@@ -465,7 +465,7 @@ impl<K: Object> Context<K> {
         let decoded = std::panic::catch_unwind(std::panic::AssertUnwindSafe(decode))
             .unwrap_or_else(|_| Err(DecodeError::new("the decoder panicked")));
         match (decoded, envelope.key()) {
-            (Ok(object), Some(_)) if is_another(&object, envelope) => {
+            (Ok(object), Some(_)) if is_another(&*object, envelope) => {
                 let error = Error::new(
                     ErrorKind::Decode,
                     operation,
