@@ -43,7 +43,8 @@ pub struct Config {
     pub backoff: BackoffConfig,
     /// Redeliver everything once in this time, spread evenly over it. Default: `None`.
     pub resync: Option<Duration>,
-    /// Compare the contents with the server's once in this time, jittered by a tenth. Default: `None`.
+    /// Compare the contents with the server's once in this time, jittered by a tenth. An audit puts the watch down, so it
+    /// waits until the server has been heard in that watch, or for as long as it might be silent. Default: `None`.
     pub audit: Option<Duration>,
     /// What becomes of the last good state of an object that cannot be decoded any more. Default:
     /// [`PoisonPolicy::KeepLast`].
