@@ -61,6 +61,10 @@ fn main() {
             let queue = WorkQueue::builder().durations(durations).build();
             measured(&queue, &object_keys());
         }
+        "core-int" => {
+            let now = Instant::now();
+            measured_core(&mut Core::new(Config::default(), now), &ints, now);
+        }
         "core" => {
             let now = Instant::now();
             measured_core(&mut Core::new(Config::default(), now), &object_keys(), now);
