@@ -285,7 +285,7 @@ impl<T: Clone + Eq + Hash> Core<T> {
     fn line_up(&mut self, index: u32) {
         if self.slots[index as usize].extra == NONE && self.classes.are_plain() {
             self.set_state(index, State::Ready);
-            self.lines.push(index, UNNAMED, &mut self.slots);
+            self.lines.push_unnamed(index, &mut self.slots);
         } else {
             self.line_up_behind(index);
         }
@@ -401,6 +401,21 @@ impl<T: Clone + Eq + Hash> Core<T> {
         } else {
             self.remove(index);
         }
+    }
+
+    /// [`remove`](Self::remove) for a key without timer, extra, flow and group.
+    #[inline]
+    fn remove_plain(&mut self, index: u32) {
+        let slot = &mut self.slots[index as usize];
+        (slot.state, slot.sources, slot.next) = (State::Idle, 0, self.free);
+        let (tag, key) = (slot.tag, slot.key.take());
+        self.free = index;
+        self.table.remove(tag, index);
+        if self.table.is_empty() {
+            self.shrink();
+        }
+        // User code last: the entry is gone even if dropping the key panics.
+        drop(key);
     }
 
     fn remove(&mut self, index: u32) {

@@ -246,6 +246,42 @@ impl Lines {
     /// Puts a key of a flow in line by its `seq`.
     #[inline]
     pub(super) fn push<T>(&mut self, index: u32, flow: u32, slots: &mut [Slot<T>]) {
+        if flow == UNNAMED {
+            self.push_unnamed(index, slots);
+        } else {
+            self.push_named(index, flow, slots);
+        }
+    }
+
+    /// Of the flow without a name, which is never held: it is in its ring whenever it has keys.
+    #[inline]
+    pub(super) fn push_unnamed<T>(&mut self, index: u32, slots: &mut [Slot<T>]) {
+        let slot = &mut slots[index as usize];
+        let (lane, seq) = (self.lane_of(slot.priority), slot.seq);
+        let line = &mut self.unnamed[lane];
+        let tail = line.tail;
+        (slot.prev, slot.next) = (tail, NONE);
+        if tail == NONE {
+            (line.head, line.tail) = (index, index);
+        } else {
+            let last = &mut slots[tail as usize];
+            if last.seq > seq {
+                line.push_early(seq, index);
+            } else {
+                last.next = index;
+                line.tail = index;
+            }
+        }
+        line.len += 1;
+        let linked = line.linked;
+        self.lanes[lane].len += 1;
+        if !linked {
+            self.link(UNNAMED, lane);
+        }
+    }
+
+    #[inline(never)]
+    fn push_named<T>(&mut self, index: u32, flow: u32, slots: &mut [Slot<T>]) {
         let slot = &mut slots[index as usize];
         let (lane, seq) = (self.lane_of(slot.priority), slot.seq);
         let line = self.line_mut(flow, lane);

@@ -173,6 +173,7 @@ impl<T: Clone + Eq + Hash> Core<T> {
         let ordinary = slot.run == lease.run
             && slot.again == Again::No
             && slot.extra == NONE
+            && slot.timer == 0
             && self.remember == 0
             && self.classes.are_plain()
             && (!self.wheel.may_be_due(now) || self.may_leave_due());
@@ -181,8 +182,7 @@ impl<T: Clone + Eq + Hash> Core<T> {
         }
         self.counters.finished(slot.started, now, self.durations);
         self.stop_running(index);
-        self.slots[index as usize].state = State::Idle;
-        self.remove(index);
+        self.remove_plain(index);
         Some(Ended::default())
     }
 

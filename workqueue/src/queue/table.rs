@@ -16,6 +16,11 @@ pub(super) fn tag(hash: u64) -> u32 {
 const FULL: (usize, usize) = (4, 5);
 const SMALLEST: usize = 8;
 
+/// How many keys so many places take.
+fn most(places: usize) -> usize {
+    (places * FULL.0).div_ceil(FULL.1)
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Place {
     tag: u32,
@@ -31,6 +36,8 @@ pub(super) struct Table {
     /// Empty, or a power of two of them.
     places: Vec<Place>,
     len: usize,
+    /// How many it takes before it grows.
+    most: usize,
 }
 
 /// Where a key that was not found goes, until the table is changed.
@@ -44,6 +51,7 @@ impl Table {
         Self {
             places: vec![FREE; places],
             len: 0,
+            most: most(places),
         }
     }
 
@@ -90,7 +98,7 @@ impl Table {
         tag: u32,
         mut same: impl FnMut(u32) -> bool,
     ) -> Result<u32, Vacant> {
-        if self.len * FULL.1 >= self.places.len() * FULL.0 {
+        if self.len >= self.most {
             self.grow();
         }
         let mut at = self.home(tag);
@@ -151,9 +159,11 @@ impl Table {
 
     #[cold]
     fn grow(&mut self) {
+        let places = (self.places.len() * 2).max(SMALLEST);
         let larger = Self {
-            places: vec![FREE; (self.places.len() * 2).max(SMALLEST)],
+            places: vec![FREE; places],
             len: self.len,
+            most: most(places),
         };
         let old = std::mem::replace(self, larger);
         for place in old.places.into_iter().filter(|place| place.slot != NONE) {
