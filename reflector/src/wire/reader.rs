@@ -314,6 +314,23 @@ impl<'i, 'de> Reader<'i, 'de> {
         Ok(())
     }
 
+    /// Whether another member follows, and steps before its name.
+    #[inline(never)]
+    fn has_member(&mut self, first: bool) -> Result<bool, ReadError> {
+        let mut next = self.peek();
+        if next == Some(b'}') {
+            return Ok(false);
+        }
+        if !first {
+            self.expect(b',', "an object does not end")?;
+            next = self.peek();
+        }
+        if next != Some(b'"') {
+            return Err(self.wrong("a member's name is missing"));
+        }
+        Ok(true)
+    }
+
     /// Steps out of a container. The value is changed where it is: large ones are costly to move.
     #[inline(always)]
     fn leave<T>(&mut self, value: &mut Result<T, ReadError>, last: u8, what: &str) {
@@ -513,16 +530,13 @@ impl<'de> MapAccess<'de> for Members<'_, '_, 'de> {
     type Error = ReadError;
 
     fn next_key_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, ReadError> {
-        let mut next = self.reader.peek();
-        if next == Some(b'}') {
+        let first = std::mem::take(&mut self.first);
+        let at = self.reader.at;
+        // As servers write it, without white space.
+        if !first && self.reader.bytes().get(at..at + 2) == Some(b",\"") {
+            self.reader.at += 1;
+        } else if !self.reader.has_member(first)? {
             return Ok(None);
-        }
-        if !std::mem::take(&mut self.first) {
-            self.reader.expect(b',', "an object does not end")?;
-            next = self.reader.peek();
-        }
-        if next != Some(b'"') {
-            return Err(self.reader.wrong("a member's name is missing"));
         }
         seed.deserialize(Name(self.reader)).map(Some)
     }
