@@ -1,6 +1,6 @@
 //! The stages of the reflector beside kube-runtime's watcher and reflector: the same bytes, process and allocator.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{any::Any, convert::Infallible, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -428,17 +428,18 @@ pub(crate) fn cpu_table(allocator: &str, pods: usize, rounds: usize) {
         "ratio",
         "ratio stripped",
     ]);
-    let list = cpu::side_by_side(
+    let both = filled_and_dropped(
         rounds,
-        &mut [
-            &mut || drop(kube_full(&script, false, 1, 0)),
-            &mut || drop(kube_full(&script, true, 1, 0)),
-            &mut || drop(ours_full(&script, 1, 0)),
-            &mut || drop(ours_metadata(&script)),
-            &mut || drop(kube_metadata(&script)),
-            &mut || drop(ours_slim(&script)),
+        &[
+            &|| Box::new(kube_full(&script, false, 1, 0)),
+            &|| Box::new(kube_full(&script, true, 1, 0)),
+            &|| Box::new(ours_full(&script, 1, 0)),
+            &|| Box::new(ours_metadata(&script)),
+            &|| Box::new(kube_metadata(&script)),
+            &|| Box::new(ours_slim(&script)),
         ],
     );
+    let list: Vec<Duration> = both.iter().map(|(filled, _)| *filled).collect();
     let per = |time: Duration, count: usize| time.as_secs_f64() * 1e6 / count as f64;
     for (name, ours) in [("full", list[2]), ("metadata", list[3]), ("slim", list[5])] {
         row(
@@ -456,7 +457,14 @@ pub(crate) fn cpu_table(allocator: &str, pods: usize, rounds: usize) {
         f64::NAN,
         per(list[3], pods),
     );
-    let once = [list[0], list[1], list[2]];
+    let once: Vec<Duration> = both.iter().map(|(filled, dropped)| *filled + *dropped).collect();
+    row(
+        &format!("reflector/list-and-drop/full/{pods}"),
+        allocator,
+        per(once[0], pods),
+        per(once[1], pods),
+        per(once[2], pods),
+    );
     let again = cpu::side_by_side(
         rounds.div_ceil(2),
         &mut [
@@ -509,6 +517,20 @@ fn row(stage: &str, allocator: &str, kube: f64, stripped: f64, ours: f64) {
         &format!("{:.2}", kube / ours),
         &format!("{:.2}", stripped / ours),
     ]);
+}
+
+/// Runs each of the sides in turn; the median of the time until its cache is full, and of dropping that.
+fn filled_and_dropped(rounds: usize, sides: &[&dyn Fn() -> Box<dyn Any>]) -> Vec<(Duration, Duration)> {
+    let mut samples = vec![(Vec::new(), Vec::new()); sides.len()];
+    for _ in 0..rounds {
+        for (side, samples) in sides.iter().zip(&mut samples) {
+            let (cache, filled) = cpu::timed(side);
+            samples.0.push(filled);
+            samples.1.push(cpu::timed(|| drop(cache)).1);
+        }
+    }
+    let medians = |(filled, dropped)| (cpu::median(filled), cpu::median(dropped));
+    samples.into_iter().map(medians).collect()
 }
 
 /// The list of full pods alone: processor time, how much of it the kernel took, and page faults.
