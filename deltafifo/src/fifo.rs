@@ -109,8 +109,9 @@ type KeyMap<Q, V> = hashbrown::HashMap<Q, V, foldhash::fast::RandomState>;
 struct Reached {
     number: u64,
     version: ResourceVersion,
-    /// Whether it may be older than what was reached before.
-    rewound: bool,
+    /// The newest list among all that this stands for whose history had gone back, if any, with its number: before it,
+    /// versions may be larger.
+    rewound: Option<(u64, ResourceVersion)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -138,7 +139,8 @@ impl<K: Object> DeltaFifo<K> {
     ///
     /// A replacement becomes a [`Delta::Deleted`] marked as inferred for each object that is known or waits but is
     /// not listed, in key order, then a [`Delta::Sync`] for each listed one, in list order (D3); a resync becomes a
-    /// [`Delta::Sync`] for each known object of which nothing waits. A replacement is always taken whole, even
+    /// [`Delta::Sync`] for each known object of which nothing waits. Where it merges, a listed object brings what waits of
+    /// it to the state that was listed. A replacement is always taken whole, even
     /// where that exceeds the capacity. Deletions of objects that nobody knows are ignored, except under
     /// [`Discipline::Ordered`].
     #[must_use]
@@ -324,7 +326,8 @@ impl<K: Object> DeltaFifo<K> {
     /// Notes that `version` is reached with all that waits now.
     fn mark(&mut self, version: ResourceVersion, rewound: bool) {
         self.number += 1;
-        let rewound = rewound || self.bookmark.as_ref().is_some_and(|mark| mark.rewound);
+        let before = self.bookmark.take().and_then(|mark| mark.rewound);
+        let rewound = rewound.then(|| (self.number, version.clone())).or(before);
         self.bookmark = Some(Reached {
             number: self.number,
             version,
@@ -363,6 +366,9 @@ impl<K: Object> DeltaFifo<K> {
                 Some(noted) => noted.into(),
                 None => version_of(&deltas[index]),
             };
+            if let Some(mark) = &mut self.bookmark {
+                take_back(&mut self.cut.1, &mut mark.rewound, |at| at < number);
+            }
             advance(&mut self.cut.1, version);
         }
         self.stats.popped += deltas.len() as u64;
@@ -382,19 +388,16 @@ impl<K: Object> DeltaFifo<K> {
         }
         match self.bookmark.take() {
             Some(mark) if self.passed(mark.number) => return self.reach(mark),
-            // One that is older than the cut says nothing new, unless the history was rewound by it.
+            // One that is older than the cut says nothing new.
             Some(mark) if mark.number > self.cut.0 => self.bookmark = Some(mark),
             Some(_) | None => {}
         }
         set(self.cut.1.clone())
     }
 
-    fn reach(&mut self, mark: Reached) -> Option<ResourceVersion> {
-        if mark.rewound && mark.number > self.cut.0 {
-            self.cut.1 = mark.version;
-        } else {
-            advance(&mut self.cut.1, mark.version);
-        }
+    fn reach(&mut self, mut mark: Reached) -> Option<ResourceVersion> {
+        take_back(&mut self.cut.1, &mut mark.rewound, |_| true);
+        advance(&mut self.cut.1, mark.version);
         self.cut.0 = self.cut.0.max(mark.number);
         set(self.cut.1.clone())
     }
@@ -502,6 +505,17 @@ fn version_of<K: Object>(delta: &Delta<K>) -> ResourceVersion {
         Delta::Added(entry) | Delta::Updated(entry) | Delta::Sync(entry) => entry.object.version(),
         Delta::Deleted(tombstone) => tombstone.version.clone(),
         _ => ResourceVersion::UNSET,
+    }
+}
+
+/// Moves a version back to that of a list whose history had gone back, once, if what has been handed out reaches beyond it.
+fn take_back(
+    version: &mut ResourceVersion,
+    rewound: &mut Option<(u64, ResourceVersion)>,
+    is_passed: impl Fn(u64) -> bool,
+) {
+    if let Some((_, to)) = rewound.take_if(|(number, _)| is_passed(*number)) {
+        *version = to;
     }
 }
 

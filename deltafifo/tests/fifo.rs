@@ -4,7 +4,7 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{KnownMap, Obj, added, deleted, inferred, key, obj, replaced, shown, updated};
+use common::{Obj, added, deleted, inferred, key, obj, replaced, shown, updated};
 use informer_deltafifo::{Config, DeltaFifo, Discipline, WhenFull};
 use informer_store::{Cause, Delta, Entry, ResourceVersion, ResyncPart};
 
@@ -123,6 +123,28 @@ fn a_late_duplicate_never_replaces_a_newer_state() {
         vec![updated("a", "u1", 9), updated("a", "u1", 8)],
         &["updated a/u1@9"],
     );
+}
+
+#[test]
+fn a_late_duplicate_is_told_whatever_the_length_of_its_version() {
+    let update = |version: &str| {
+        let mut object = Arc::unwrap_or_clone(obj("a", "u1", 0));
+        object.version = version.into();
+        Delta::Updated(Entry::new(object).expect("it has a name"))
+    };
+    let (large, larger) = ("100000000000000000000008", "100000000000000000000009");
+    let newest = |versions: [&str; 2]| {
+        let mut fifo = fifo(Discipline::Compressed);
+        push_all(&mut fifo, versions.map(update).into());
+        pop(&mut fifo, 9).0
+    };
+    assert_eq!(newest([larger, large]), [format!("updated a/u1@{larger}")]);
+    assert_eq!(newest([large, larger]), [format!("updated a/u1@{larger}")]);
+    assert_eq!(newest([large, "9"]), [format!("updated a/u1@{large}")]);
+    assert_eq!(newest(["7", "0"]), ["updated a/u1@7"]);
+    // Nothing is known of the age of these.
+    assert_eq!(newest(["7", ""]), ["updated a/u1@"]);
+    assert_eq!(newest(["7", "opaque"]), ["updated a/u1@opaque"]);
 }
 
 #[test]
@@ -389,118 +411,6 @@ fn the_sync_is_completed_by_the_batch_that_ends_the_first_replacement() {
 }
 
 // Classic mode.
-
-fn classic(known: &KnownMap, config: Config) -> DeltaFifo<Obj> {
-    DeltaFifo::classic(config, Arc::new(known.clone()))
-}
-
-#[test]
-fn d3_a_classic_replacement_deletes_what_is_known_or_waits_and_is_not_listed() {
-    let known = KnownMap::of(&[("k1", "u1", 1), ("k2", "u2", 1), ("both", "u3", 1)]);
-    let mut fifo = classic(&known, Config::default());
-    push_all(
-        &mut fifo,
-        vec![
-            added("w1", "u4", 2),
-            updated("both", "u3", 3),
-            deleted("k2", "u2", 4),
-        ],
-    );
-    push_all(&mut fifo, vec![replaced(&[("z", "u9", 5), ("k9", "u8", 5)], 6)]);
-    let (deltas, version) = pop(&mut fifo, usize::MAX);
-    let expected = [
-        "added w1/u4@2",
-        "deleted? w1/u4@2",
-        "updated both/u3@3",
-        "deleted? both/u3@3",
-        "deleted k2/u2@4",
-        "deleted? k1/u1@1",
-        "sync z/u9@5",
-        "sync k9/u8@5",
-    ];
-    assert_eq!(
-        deltas, expected,
-        "the newest waiting object is the last state, and none is deleted twice"
-    );
-    assert_eq!(version, Some(6_u64.into()));
-}
-
-#[test]
-fn a_classic_deletion_of_something_nobody_knows_is_ignored_unless_every_event_is_asked_for() {
-    let known = KnownMap::of(&[("k", "u1", 1)]);
-    let mut fifo = classic(&known, Config::default());
-    push_all(&mut fifo, vec![deleted("x", "u2", 2)]);
-    assert!(fifo.is_empty());
-    assert_eq!(fifo.stats().ignored, 1);
-    push_all(&mut fifo, vec![deleted("k", "u1", 3)]);
-    assert_eq!(pop(&mut fifo, 9).0, ["deleted k/u1@3"]);
-    let mut ordered = classic(&known, Config::default().discipline(Discipline::Ordered));
-    push_all(&mut ordered, vec![deleted("x", "u2", 2)]);
-    assert_eq!(pop(&mut ordered, 9).0, ["deleted x/u2@2"]);
-}
-
-#[test]
-fn a_classic_resync_delivers_what_is_known_and_has_nothing_waiting() {
-    let known = KnownMap::of(&[("a", "u1", 1), ("b", "u2", 1)]);
-    let mut fifo = classic(&known, Config::default());
-    push_all(
-        &mut fifo,
-        vec![updated("a", "u1", 2), Delta::Resync(ResyncPart::ALL)],
-    );
-    assert_eq!(pop(&mut fifo, 9).0, ["updated a/u1@2", "sync b/u2@1"]);
-    push_all(&mut fifo, vec![Delta::Resync(ResyncPart::ALL)]);
-    assert_eq!(
-        fifo.len(),
-        0,
-        "what was handed out is not known to be applied yet"
-    );
-    fifo.applied();
-    for part in 0..3 {
-        push_all(&mut fifo, vec![Delta::Resync(ResyncPart { part, of: 3 })]);
-    }
-    assert_eq!(fifo.len(), 2, "every object is in exactly one part");
-}
-
-#[test]
-fn a_classic_replacement_knows_what_was_handed_out_and_not_yet_applied() {
-    let known = KnownMap::default();
-    let mut fifo = classic(&known, Config::default());
-    push_all(&mut fifo, vec![added("a", "u1", 1)]);
-    let popped = fifo.pop(9).expect("a waits");
-    // The consumer has not applied it, so that it is in neither place.
-    push_all(&mut fifo, vec![replaced(&[], 2)]);
-    known.apply(&popped.batch);
-    assert_eq!(pop(&mut fifo, 9).0, ["deleted? a/u1@1"]);
-}
-
-#[test]
-fn of_what_was_handed_out_and_what_waits_the_latter_is_newer() {
-    let mut fifo = classic(&KnownMap::default(), Config::default());
-    push_all(&mut fifo, vec![added("a", "u1", 1), deleted("a", "u1", 2)]);
-    assert_eq!(pop(&mut fifo, 9).0.len(), 2);
-    push_all(&mut fifo, vec![added("a", "u2", 3), replaced(&[], 4)]);
-    assert_eq!(pop(&mut fifo, 9).0, ["added a/u2@3", "deleted? a/u2@3"]);
-}
-
-#[test]
-fn classic_sync_is_complete_once_the_first_list_is_out_or_if_there_was_none() {
-    let mut listed = classic(&KnownMap::default(), Config::default());
-    push_all(
-        &mut listed,
-        vec![
-            replaced(&[("a", "u1", 1), ("b", "u2", 1)], 1),
-            updated("a", "u1", 2),
-        ],
-    );
-    assert!(!listed.pop(1).unwrap().completes_sync);
-    assert!(listed.pop(1).unwrap().completes_sync);
-    let mut fed = classic(&KnownMap::default(), Config::default());
-    push_all(&mut fed, vec![added("a", "u1", 1)]);
-    assert!(fed.pop(1).unwrap().completes_sync);
-    let mut empty = classic(&KnownMap::default(), Config::default());
-    push_all(&mut empty, vec![replaced(&[], 1)]);
-    assert!(empty.pop(1).unwrap().completes_sync);
-}
 
 #[test]
 fn memory_of_a_backlog_is_bounded_by_its_keys() {

@@ -343,7 +343,16 @@ fn classic_converges(ops: &[Op], config: Config) {
         match op {
             Op::Pop(max) => drop(pop(&mut fifo, *max)),
             Op::PopAll => drop(pop(&mut fifo, usize::MAX)),
-            Op::Relist { .. } => {
+            Op::Relist { undecodable, .. } => {
+                // What the watch missed is why there is a list.
+                for index in (0..NAMES).filter(|index| undecodable >> index & 1 == 1) {
+                    if index % 2 == 0 {
+                        server.delta(&Op::Delete(index));
+                        server.delta(&Op::Create(index));
+                    } else {
+                        server.delta(&Op::Update(index));
+                    }
+                }
                 let delta = server.delta(&Op::Relist {
                     undecodable: 0,
                     rewound: false,

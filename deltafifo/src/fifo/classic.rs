@@ -49,8 +49,13 @@ impl<K: Object> DeltaFifo<K> {
             };
             self.take_anyway(key, Item::Dead(Box::new(tombstone)));
         }
+        let verb = if replacement.rewound {
+            Verb::TakenBack
+        } else {
+            Verb::Listed
+        };
         for entry in replacement.entries {
-            self.take_anyway(entry.key, Item::live(Verb::Sync, replacement.cause, entry.object));
+            self.take_anyway(entry.key, Item::live(verb, replacement.cause, entry.object));
         }
         self.mark(replacement.version, replacement.rewound);
         if self.initial == Initial::Missing {

@@ -38,7 +38,19 @@ pub(super) enum Item<K> {
 pub(super) enum Verb {
     Added,
     Updated,
+    /// A redelivery of what is known already.
     Sync,
+    /// Of a list that is dealt out: what the server has, whatever waits. Leaves as a `Sync`.
+    Listed,
+    /// The same, of a list whose history went back behind what waits.
+    TakenBack,
+}
+
+impl Verb {
+    /// Whether it leaves as a `Sync`.
+    pub(super) fn is_sync(self) -> bool {
+        matches!(self, Self::Sync | Self::Listed | Self::TakenBack)
+    }
 }
 
 /// No node.
@@ -237,7 +249,7 @@ impl<K> Node<K> {
                 match verb {
                     Verb::Added => Delta::Added(entry),
                     Verb::Updated => Delta::Updated(entry),
-                    Verb::Sync => Delta::Sync(entry),
+                    Verb::Sync | Verb::Listed | Verb::TakenBack => Delta::Sync(entry),
                 }
             }
             Item::Dead(tombstone) => Delta::Deleted(*tombstone),
@@ -246,9 +258,9 @@ impl<K> Node<K> {
 }
 
 impl<K> Item<K> {
-    /// Whether it says nothing new of the object.
+    /// Whether it is no step of the history: what it tells is past, or of a list.
     pub(super) fn is_sync(&self) -> bool {
-        matches!(self, Self::Live { verb: Verb::Sync, .. })
+        matches!(self, Self::Live { verb, .. } if verb.is_sync())
     }
 
     /// The version it brings, if it is a number.

@@ -2,7 +2,7 @@
 
 use std::{cmp::Ordering, mem};
 
-use informer_store::{Cause, Stamped, Tombstone};
+use informer_store::{Cause, Object, Stamped, Tombstone};
 
 use super::line::{Item, Line, Node, Verb};
 
@@ -14,10 +14,10 @@ pub(super) enum Merged<K> {
 }
 
 /// Merges `item`, the newer, into the waiting `node`, if no life of an object gets lost by it; with `latest`, always.
-pub(super) fn merge<K>(node: &mut Node<K>, item: Item<K>, number: u64, latest: bool) -> Merged<K> {
+pub(super) fn merge<K: Object>(node: &mut Node<K>, item: Item<K>, number: u64, latest: bool) -> Merged<K> {
     let spent = match (&mut node.item, item) {
         // What waits is delivered anyway.
-        (Item::Live { .. }, item) if item.is_sync() => return Merged::Into(item),
+        (Item::Live { .. }, item @ Item::Live { verb: Verb::Sync, .. }) => return Merged::Into(item),
         (
             Item::Live { verb, cause, object },
             Item::Live {
@@ -25,14 +25,13 @@ pub(super) fn merge<K>(node: &mut Node<K>, item: Item<K>, number: u64, latest: b
                 cause: newer_cause,
                 object: newer,
             },
-        ) if latest || object.stamp().is_same_uid(newer.stamp()) => {
-            // Versions of different uids say nothing of each other.
-            let (before, after) = (object.stamp(), newer.stamp());
-            if before.is_same_uid(after) && after.compare(before) == Some(Ordering::Less) {
+        ) if latest || (is_same_uid(object, &newer) && newer_verb != Verb::TakenBack) => {
+            // Versions of different uids, and of a history that went back, say nothing of each other.
+            if newer_verb != Verb::TakenBack && is_same_uid(object, &newer) && is_older(&newer, object) {
                 // A duplicate from the past: a store would pass it over too.
                 return Merged::Into(Item::live(newer_verb, newer_cause, newer));
             }
-            if *verb == Verb::Sync {
+            if verb.is_sync() {
                 *verb = newer_verb;
             }
             *cause = newer_cause;
@@ -48,13 +47,32 @@ pub(super) fn merge<K>(node: &mut Node<K>, item: Item<K>, number: u64, latest: b
             mem::replace(waiting, Item::Dead(tombstone))
         }
         (waiting @ Item::Dead(_), Item::Live { verb, cause, object }) if latest => {
-            let verb = if verb == Verb::Sync { Verb::Updated } else { verb };
+            let verb = if verb.is_sync() { Verb::Updated } else { verb };
             mem::replace(waiting, Item::live(verb, cause, object))
         }
         (_, item) => return Merged::Apart(item),
     };
     node.last = number;
     Merged::Into(spent)
+}
+
+fn is_same_uid<K>(a: &Stamped<K>, b: &Stamped<K>) -> bool {
+    a.stamp().is_same_uid(b.stamp())
+}
+
+/// Whether `newer`, which came later, is of an older version than `object` nonetheless.
+fn is_older<K: Object>(newer: &Stamped<K>, object: &Stamped<K>) -> bool {
+    match newer.stamp().compare(object.stamp()) {
+        Some(order) => order == Ordering::Less,
+        None => is_older_text(newer, object),
+    }
+}
+
+/// The same for versions that the stamps do not tell: those too large for them, or 0. Of one that is unset nothing can be said.
+#[cold]
+fn is_older_text<K: Object>(newer: &Stamped<K>, object: &Stamped<K>) -> bool {
+    let (newer, older) = (newer.version(), object.version());
+    !newer.is_unset() && !older.is_unset() && newer < older
 }
 
 /// Two deletions in a row are one; one that was seen tells more than one that was concluded.
@@ -87,7 +105,7 @@ impl<K> Item<K> {
     }
 }
 
-impl<K> Line<K> {
+impl<K: Object> Line<K> {
     /// Puts a delta that waited already behind those of its key; whether it merged.
     pub(super) fn regroup(&mut self, mut node: Node<K>) -> bool {
         let head = self.find(&node.key);
