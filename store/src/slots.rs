@@ -241,3 +241,241 @@ impl DifferingSlots {
         u32::try_from(slot).ok().filter(|slot| *slot != NO_SLOT)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::Object;
+
+    struct Thing {
+        name: String,
+        version: String,
+    }
+
+    impl Object for Thing {
+        fn namespace(&self) -> Option<&str> {
+            None
+        }
+
+        fn name(&self) -> Option<&str> {
+            Some(&self.name)
+        }
+
+        fn uid(&self) -> Option<&str> {
+            None
+        }
+
+        fn resource_version(&self) -> Option<&str> {
+            Some(&self.version)
+        }
+    }
+
+    #[derive(Clone, Debug)]
+    enum Op {
+        Insert,
+        Remove(usize),
+        Exchange(usize),
+        Clone,
+    }
+
+    /// Slot to the name and version it must hold.
+    type Naive = BTreeMap<u32, (String, u64)>;
+
+    /// A clone, what it must show for ever, and the chunks written since it was made.
+    struct Kept {
+        slots: Slots<Thing>,
+        naive: Naive,
+        count: u32,
+        written: BTreeSet<u32>,
+    }
+
+    #[derive(Default)]
+    struct World {
+        slots: Slots<Thing>,
+        naive: Naive,
+        count: u32,
+        version: u64,
+        kept: Vec<Kept>,
+    }
+
+    impl World {
+        fn make(&mut self, name: String) -> Stamped<Thing> {
+            self.version += 1;
+            let version = self.version.to_string();
+            Stamped::new(Arc::new(Thing { name, version }))
+        }
+
+        fn pick(&self, at: usize) -> Option<u32> {
+            self.naive.keys().nth(at % self.naive.len().max(1)).copied()
+        }
+
+        fn note(&mut self, slot: u32) {
+            for kept in &mut self.kept {
+                kept.written.insert(slot / LANES as u32);
+            }
+        }
+
+        fn insert(&mut self) {
+            let slot = self.slots.next();
+            assert!(!self.naive.contains_key(&slot), "slot {slot} is held");
+            let vacant = (0..self.count).any(|slot| !self.naive.contains_key(&slot));
+            assert!(
+                slot < self.count || !vacant,
+                "a vacant slot is taken before a new one"
+            );
+            let object = self.make(format!("o{}", self.version));
+            let name = object.name.clone();
+            self.slots.insert(ObjectKey::cluster(&name), object);
+            self.naive.insert(slot, (name, self.version));
+            self.count = self.count.max(slot + 1);
+            self.note(slot);
+        }
+
+        fn run(&mut self, op: &Op) {
+            match *op {
+                Op::Insert => self.insert(),
+                Op::Remove(at) => {
+                    let Some(slot) = self.pick(at) else { return };
+                    let (key, object) = self.slots.remove(slot);
+                    let (name, version) = self.naive.remove(&slot).expect("it was picked");
+                    assert_eq!(
+                        (key.name(), &object.version),
+                        (name.as_str(), &version.to_string())
+                    );
+                    self.note(slot);
+                }
+                Op::Exchange(at) => {
+                    let Some(slot) = self.pick(at) else { return };
+                    let (name, before) = self.naive[&slot].clone();
+                    let mut object = self.make(name.clone());
+                    self.slots.exchange(slot, &mut object);
+                    assert_eq!(object.stamp().version(), Some(before), "the stamp comes along");
+                    assert_eq!(object.into_inner().version, before.to_string());
+                    self.naive.insert(slot, (name, self.version));
+                    self.note(slot);
+                }
+                Op::Clone => {
+                    self.kept.push(Kept {
+                        slots: self.slots.clone(),
+                        naive: self.naive.clone(),
+                        count: self.count,
+                        written: BTreeSet::new(),
+                    });
+                }
+            }
+        }
+
+        fn check(&self) {
+            check(&self.slots, &self.naive, self.count);
+            for kept in &self.kept {
+                check(&kept.slots, &kept.naive, kept.count);
+                let expect: Vec<u32> = kept
+                    .written
+                    .iter()
+                    .flat_map(|chunk| (0..LANES as u32).map(move |lane| chunk * LANES as u32 + lane))
+                    .collect();
+                let visited = differing(&self.slots, &kept.slots);
+                assert_eq!(visited, expect, "the slots of the chunks that were written");
+                assert_eq!(differing(&kept.slots, &self.slots), expect);
+                let slots: BTreeSet<&u32> = self.naive.keys().chain(kept.naive.keys()).collect();
+                for slot in slots {
+                    let differs = self.naive.get(slot) != kept.naive.get(slot);
+                    assert!(!differs || visited.contains(slot), "slot {slot} differs");
+                }
+            }
+        }
+    }
+
+    fn differing(new: &Slots<Thing>, old: &Slots<Thing>) -> Vec<u32> {
+        let mut differing = DifferingSlots::default();
+        std::iter::from_fn(|| differing.next(new, old)).collect()
+    }
+
+    fn check(slots: &Slots<Thing>, naive: &Naive, count: u32) {
+        assert_eq!(slots.count(), count);
+        let show = |held: Held<'_, Thing>| {
+            let version = held.stamp.version().expect("versions are numbers");
+            assert_eq!(
+                (held.object.name.as_str(), &held.object.version),
+                (held.key.name(), &version.to_string())
+            );
+            (held.key.name().to_owned(), version)
+        };
+        let walked: Naive = slots.iter().map(|(slot, held)| (slot, show(held))).collect();
+        assert_eq!(&walked, naive);
+        assert!(slots.iter().map(|(slot, _)| slot).is_sorted());
+        for slot in 0..count + 2 * LANES as u32 {
+            assert_eq!(slots.get(slot).map(show).as_ref(), naive.get(&slot));
+        }
+        assert!(slots.get(NO_SLOT).is_none());
+        let names = naive.values().map(|(name, _)| name);
+        assert!(slots.objects().map(|object| &object.name).eq(names.clone()));
+        let list = slots.to_vec(naive.len());
+        assert!(list.iter().map(|object| &object.name).eq(names));
+        assert_eq!(list.capacity(), naive.len(), "a list takes one allocation");
+    }
+
+    fn ops() -> impl Strategy<Value = Vec<Op>> {
+        let op = prop_oneof![
+            4 => Just(Op::Insert),
+            4 => any::<usize>().prop_map(Op::Remove),
+            4 => any::<usize>().prop_map(Op::Exchange),
+            1 => Just(Op::Clone),
+        ];
+        prop::collection::vec(op, 1..60)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// From nothing, and where chunks, nodes and branches of the array below begin.
+        #[test]
+        fn slots_are_a_map_whose_clones_stay_and_tell_what_differs(
+            held in prop_oneof![4 => 0..20u32, 2 => 120..136u32, 1 => 2040..2056u32],
+            ops in ops(),
+        ) {
+            let mut world = World::default();
+            (0..held).for_each(|_| world.insert());
+            world.run(&Op::Clone);
+            for op in &ops {
+                world.run(op);
+            }
+            world.check();
+            for op in &ops {
+                world.run(op);
+                if held < 20 {
+                    world.check();
+                }
+            }
+            world.check();
+        }
+    }
+
+    #[test]
+    fn what_was_emptied_is_filled_again_before_the_array_grows() {
+        let mut world = World::default();
+        (0..20).for_each(|_| world.insert());
+        world.run(&Op::Clone);
+        while !world.naive.is_empty() {
+            world.run(&Op::Remove(world.naive.len() / 2));
+        }
+        world.check();
+        (0..21).for_each(|_| world.insert());
+        world.check();
+        assert_eq!(world.slots.count(), 21);
+    }
+
+    #[test]
+    fn arrays_of_different_lengths_differ_where_only_one_has_anything() {
+        let (empty, mut world) = (Slots::default(), World::default());
+        (0..300).for_each(|_| world.insert());
+        let all: Vec<u32> = (0..304).collect();
+        assert_eq!(differing(&world.slots, &empty), all);
+        assert_eq!(differing(&empty, &world.slots), all);
+        assert!(differing(&world.slots, &world.slots.clone()).is_empty());
+    }
+}
