@@ -1,6 +1,7 @@
 //! [`ExpiringStore`]: a store that forgets.
 
 use std::{
+    cmp::Ordering,
     collections::HashMap,
     fmt,
     sync::{Arc, PoisonError, RwLock},
@@ -47,6 +48,15 @@ pub struct ExpiringStore<K> {
 struct Contents<K> {
     objects: HashMap<ObjectKey, (Instant, Arc<K>)>,
     version: ResourceVersion,
+}
+
+impl<K> Contents<K> {
+    /// Moves the version on, never back: objects are put and deleted in any order.
+    fn reach(&mut self, version: ResourceVersion) {
+        if !version.is_unset() && version.partial_cmp(&self.version) != Some(Ordering::Less) {
+            self.version = version;
+        }
+    }
 }
 
 impl<K: Object> ExpiringStore<K> {
@@ -99,9 +109,7 @@ impl<K: Object> ExpiringStore<K> {
             } else {
                 Vec::new()
             };
-            if !version.is_unset() {
-                contents.version = version;
-            }
+            contents.reach(version);
             (expired, contents.objects.insert(key, (now, object.into_inner())))
         });
         drop(dropped);
@@ -135,9 +143,7 @@ impl<K: Object> Store<K> for ExpiringStore<K> {
         let Entry { key, object, .. } = Entry::new(object)?;
         let version = object.version();
         let removed = self.write(|contents| {
-            if !version.is_unset() {
-                contents.version = version;
-            }
+            contents.reach(version);
             contents.objects.remove(&key)
         });
         drop(removed);
@@ -164,7 +170,7 @@ impl<K: Object> Store<K> for ExpiringStore<K> {
     }
 
     fn bookmark(&self, version: ResourceVersion) {
-        self.write(|contents| contents.version = version);
+        self.write(|contents| contents.reach(version));
     }
 
     fn resource_version(&self) -> ResourceVersion {

@@ -57,6 +57,22 @@ async fn it_is_a_store_in_every_other_way() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn i2_the_version_does_not_go_back_with_an_object_that_is_older_than_others() {
+    let store = ExpiringStore::new(MINUTE);
+    let version = || store.resource_version();
+    store.add(Arc::new(thing("a/1", 5))).unwrap();
+    store.add(Arc::new(thing("a/2", 9))).unwrap();
+    store.update(Arc::new(thing("a/3", 7))).unwrap();
+    assert_eq!(version(), 9.into());
+    store.delete(Arc::new(thing("a/1", 5))).unwrap();
+    assert_eq!(version(), 9.into());
+    store.bookmark(8.into());
+    assert_eq!(version(), 9.into());
+    store.replace(Vec::new(), 4.into()).unwrap();
+    assert_eq!(version(), 4.into(), "a list is all there is");
+}
+
+#[tokio::test(start_paused = true)]
 async fn writes_make_room_by_dropping_what_has_expired() {
     let store = ExpiringStore::new(MINUTE);
     let first = Arc::new(thing("a/first", 1));
