@@ -435,6 +435,8 @@ fn replace<K: Object>(
         let plan = match relation(held, &entry.object) {
             Relation::Newer => Plan::Update,
             Relation::Older if rewound => Plan::TakeBack,
+            // Versions of a history that was lost are given again, to other states.
+            Relation::Same if rewound && !Arc::ptr_eq(held.object, &entry.object) => Plan::TakeBack,
             Relation::Older => {
                 effects.tally.stale += 1;
                 Plan::Keep

@@ -129,7 +129,8 @@ pub struct Replacement<K> {
     /// The version of the list.
     pub version: ResourceVersion,
     /// Whether the list was accepted although it is older than what was held: the server's history was rewound.
-    /// A store takes it whole, and no version guard applies to it.
+    /// A store takes it whole, and no version guard applies to it: an object is held already only if it is the held `Arc`
+    /// itself, since the versions of a lost history are given again.
     pub rewound: bool,
     /// What brought it: [`Cause::Relist`] unless an audit did.
     pub cause: Cause,

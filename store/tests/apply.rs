@@ -5,8 +5,8 @@ mod support;
 use std::sync::Arc;
 
 use informer_store::{
-    Batch, Cache, CacheBuilder, Cause, Change, Delta, ObjectKey, RelistOrder, Replacement, ResourceVersion,
-    ResyncPart, Tombstone, UidChange, Unchanged,
+    Batch, Cache, CacheBuilder, Cause, Change, Delta, Entry, ObjectKey, RelistOrder, Replacement,
+    ResourceVersion, ResyncPart, Tombstone, UidChange, Unchanged,
 };
 use support::{Thing, at_hand, line, lines, thing};
 
@@ -301,6 +301,27 @@ fn i2_a_list_older_than_what_is_held_takes_nothing_back_unless_it_says_rewound()
         deltas(true),
         &expect(&["-a/new@9!", "~a/x@8>3", "~a/y@2>4"]),
     );
+}
+
+#[test]
+fn i1_a_version_that_a_lost_history_gave_too_is_another_state() {
+    let cache = Cache::builder().build();
+    let before = vec![thing("a/x", 8), thing("a/y", 4)];
+    cache.apply(Batch::new(vec![replaced(before, 9)], Some(9.into())));
+    let kept = cache.get("a", "y").unwrap();
+    let mut changes = cache.subscribe();
+    assert_eq!(at_hand(&mut changes).len(), 2);
+    // What is known to be held comes as the held `Arc`, and yields nothing.
+    let entries = vec![
+        thing("a/x", 8).body(77).entry(),
+        Entry::new(Arc::clone(&kept)).unwrap(),
+    ];
+    let mut again = Replacement::new(entries, 8.into());
+    again.rewound = true;
+    cache.apply(Batch::new(vec![Delta::Replaced(again)], Some(8.into())));
+    assert_eq!(lines(&at_hand(&mut changes)), ["~a/x@8>8"]);
+    assert_eq!(cache.get("a", "x").unwrap().body, 77);
+    assert!(Arc::ptr_eq(&kept, &cache.get("a", "y").unwrap()));
 }
 
 /// What several sources of one store bring: the history of one went back, and of the others' nothing is known anew.

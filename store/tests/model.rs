@@ -11,7 +11,11 @@ use informer_store::{
 use proptest::prelude::*;
 use support::{Replay, Thing, at_hand, thing};
 
-const KEYS: [&str; 6] = ["a/one", "a/two", "b/one", "b/two", "c/one", "cluster"];
+/// Enough for several chunks of slots.
+const KEYS: [&str; 20] = [
+    "a/0", "b/1", "c/2", "d3", "a/4", "b/5", "c/6", "d7", "a/8", "b/9", "c/10", "d11", "a/12", "b/13",
+    "c/14", "d15", "a/16", "b/17", "c/18", "d19",
+];
 
 /// One operation; versions are dealt out by the model, so `age` says how far below the newest one is.
 #[derive(Clone, Debug)]
@@ -29,13 +33,13 @@ enum Op {
         with_object: bool,
     },
     Replace {
-        mask: u8,
-        changed: u8,
+        mask: u32,
+        changed: u32,
         uid: u8,
-        kept: u8,
+        kept: u32,
     },
     Rewind {
-        mask: u8,
+        mask: u32,
     },
     Bookmark,
     Resync {
@@ -62,9 +66,9 @@ fn ops() -> impl Strategy<Value = Op> {
             .prop_map(|(key, uid, labels, age)| Op::Upsert { key, uid, labels, age }),
         4 => (key(), prop::option::of(uid()), age(), any::<bool>())
             .prop_map(|(key, uid, age, with_object)| Op::Delete { key, uid, age, with_object }),
-        2 => (any::<u8>(), any::<u8>(), uid(), prop_oneof![2 => Just(0), 1 => any::<u8>()])
+        2 => (any::<u32>(), any::<u32>(), uid(), prop_oneof![2 => Just(0), 1 => any::<u32>()])
             .prop_map(|(mask, changed, uid, kept)| Op::Replace { mask, changed, uid, kept }),
-        1 => any::<u8>().prop_map(|mask| Op::Rewind { mask }),
+        1 => any::<u32>().prop_map(|mask| Op::Rewind { mask }),
         1 => Just(Op::Bookmark),
         1 => (0..3u32).prop_map(|part| Op::Resync { part }),
         1 => key().prop_map(|key| Op::Sync { key }),
@@ -196,7 +200,7 @@ impl World {
                         Some(held) if changed >> at & 1 == 0 => held,
                         _ => {
                             self.version += 1;
-                            self.make(at, uid, changed, self.version)
+                            self.make(at, uid, (changed >> 20) as u8, self.version)
                         }
                     };
                     model.insert(key(at), item.clone());
@@ -224,13 +228,12 @@ impl World {
                 let mut entries = Vec::new();
                 for at in (0..KEYS.len()).filter(|at| mask >> at & 1 == 1) {
                     let version = self.version.max(1);
-                    let item = self.make(at, 0, mask, version).body(u64::from(mask));
+                    // The versions of the lost history are given again: the same uid and version says nothing now.
+                    let item = self
+                        .make(at, 0, (mask >> 20) as u8, version)
+                        .body(u64::from(mask));
                     entries.push(item.clone().entry());
-                    // An unchanged uid and version is an unchanged object.
-                    let held = self.cache.get_by_key(&key(at));
-                    let same = held.filter(|held| held.uid == item.uid && held.version == item.version);
-                    self.model
-                        .insert(key(at), same.map_or(item, |held| (*held).clone()));
+                    self.model.insert(key(at), item);
                 }
                 let mut replacement = Replacement::new(entries, self.version.max(1).into());
                 replacement.rewound = true;
