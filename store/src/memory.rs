@@ -14,7 +14,7 @@ pub struct Memory {
     pub key_bytes: usize,
     /// The slots: keys, pointers to objects, versions.
     pub slot_bytes: usize,
-    /// The table that finds a key's slot.
+    /// The table that finds a key's slot; where a key function is set, also that of the metadata's keys, without their texts.
     pub table_bytes: usize,
     /// Every index, that by namespace first.
     pub indexes: Vec<IndexMemory>,

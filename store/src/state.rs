@@ -147,9 +147,13 @@ impl<K> State<K> {
         &self.namespaces
     }
 
-    /// Bytes of heap of key texts, slots and table.
+    /// Bytes of heap of key texts, slots and tables.
     pub(crate) fn heap_bytes(&self) -> (usize, usize, usize) {
-        (self.key_bytes, self.slots.heap_bytes(), self.table.heap_bytes())
+        let mut tables = self.table.heap_bytes();
+        if let Some(metadata) = &self.metadata {
+            tables += metadata.heap_bytes();
+        }
+        (self.key_bytes, self.slots.heap_bytes(), tables)
     }
 
     pub(crate) fn indexes(&self) -> &[Arc<dyn Postings<K>>] {

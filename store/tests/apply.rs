@@ -508,3 +508,18 @@ fn what_is_gone_is_no_longer_counted_as_memory() {
         assert_eq!(empty.slot_bytes, full.slot_bytes);
     }
 }
+
+#[test]
+fn the_keys_of_the_metadata_are_counted_where_others_are_used() {
+    let bytes = |builder: CacheBuilder<Thing>| {
+        let cache = builder.build();
+        let things = (0..1_000).map(|at| thing(&format!("a/{at}"), at + 1));
+        cache.apply(Batch::new(things.map(added).collect(), None));
+        cache.memory().table_bytes
+    };
+    let (plain, by_uid) = (bytes(Cache::builder()), bytes(Cache::builder().key_by_uid()));
+    assert!(
+        by_uid > plain + 1_000 * size_of::<ObjectKey>(),
+        "{plain} {by_uid}"
+    );
+}

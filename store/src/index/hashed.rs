@@ -52,7 +52,7 @@ impl<V> ValueTable<V> {
         self.buckets.iter().map(|bucket| &**bucket)
     }
 
-    fn heap_bytes(&self) -> usize {
+    pub(crate) fn heap_bytes(&self) -> usize {
         let sets = self
             .iter()
             .map(|bucket| size_of::<Bucket<V>>() + 8 + bucket.slots.heap_bytes());
