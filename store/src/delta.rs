@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::{Object, ObjectKey, ResourceVersion, Stamped, Unkeyed};
+use crate::{Object, ObjectKey, ResourceVersion, Stamped, Unkeyed, stamp::given};
 
 /// One object on its way into a store, with its key.
 pub struct Entry<K> {
@@ -90,7 +90,7 @@ impl<K: Object> Tombstone<K> {
         match object.key() {
             Ok(key) => Ok(Self {
                 key,
-                uid: object.uid().map(Into::into),
+                uid: given(object.uid()).map(Into::into),
                 version: object.version(),
                 object: Some(object),
                 inferred: false,

@@ -33,7 +33,7 @@ pub trait Object: Send + Sync + 'static {
     /// The name; `None` or empty makes the object uncacheable, a [`KeyError`].
     fn name(&self) -> Option<&str>;
 
-    /// The uid, which tells an object from a later one of the same name.
+    /// The uid, which tells an object from a later one of the same name; `None` or empty where it is not known.
     fn uid(&self) -> Option<&str>;
 
     /// The resource version the object was last written at.

@@ -10,7 +10,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::{Cache, Entry, Lookup, Object, ObjectKey, ResourceVersion, Snapshot, Unkeyed};
+use crate::{Cache, Entry, Lookup, Object, ObjectKey, ResourceVersion, Snapshot, Unkeyed, stamp::given};
 
 /// A view of a [`Cache`] that shows one's own creates, updates and deletions from the moment they are noted until the
 /// cache has caught up with them.
@@ -96,7 +96,7 @@ impl<K: Object> Note<K> {
 }
 
 fn is_other(a: Option<&str>, b: Option<&str>) -> bool {
-    a.zip(b).is_some_and(|(a, b)| a != b)
+    given(a).zip(given(b)).is_some_and(|(a, b)| a != b)
 }
 
 impl<K: Object> Overlay<K> {
@@ -168,7 +168,7 @@ impl<K: Object> Overlay<K> {
         let Entry { key, object, .. } = Entry::new(object)?;
         let now = Instant::now();
         let snapshot = self.cache.snapshot();
-        let uid = object.uid().map(Into::into);
+        let uid = given(object.uid()).map(Into::into);
         let note = Note {
             what: Noted::Deleted { uid, version },
             expires: now + self.expiry,

@@ -7,7 +7,7 @@ use crate::{KeyRef, Object, ResourceVersion};
 /// An object's version and uid in short: enough for most comparisons, without touching the object.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct Stamp {
-    /// The version where it is a number, else 0.
+    /// The version where it is a number of 64 bits, else 0.
     version: u64,
     /// A hash of the uid; 0 where there is none.
     uid: u64,
@@ -19,7 +19,7 @@ impl Stamp {
     #[inline]
     pub fn of<K: Object>(object: &K) -> Self {
         let version = object.version().as_u64().unwrap_or(0);
-        let uid = object.uid().map_or(0, Self::uid_hash);
+        let uid = given(object.uid()).map_or(0, Self::uid_hash);
         Self { version, uid }
     }
 
@@ -50,11 +50,11 @@ impl Stamp {
     /// Whether the object is surely not the one of `uid`.
     #[must_use]
     pub fn is_not(self, uid: &str) -> bool {
-        self.uid != 0 && self.uid != Self::uid_hash(uid)
+        self.uid != 0 && !uid.is_empty() && self.uid != Self::uid_hash(uid)
     }
 
-    /// How the version compares with that of `other`; `None` if the stamps cannot tell: a version is missing or no number
-    /// of 64 bits.
+    /// How the version compares with that of `other`; `None` if the stamps cannot tell: a version is missing, 0, or no
+    /// number of 64 bits.
     #[must_use]
     #[inline]
     pub fn compare(self, other: Self) -> Option<Ordering> {
@@ -67,6 +67,11 @@ impl Stamp {
     pub fn version(self) -> Option<u64> {
         (self.version != 0).then_some(self.version)
     }
+}
+
+/// A uid, if it is one: a type that has always some text for it has an empty one where it is not known.
+pub(crate) fn given(uid: Option<&str>) -> Option<&str> {
+    uid.filter(|uid| !uid.is_empty())
 }
 
 impl fmt::Debug for Stamp {
