@@ -9,6 +9,7 @@ use std::{
     borrow::Borrow,
     fmt,
     hash::{BuildHasher, Hash},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, LazyLock,
         atomic::{AtomicU64, Ordering},
@@ -64,11 +65,16 @@ impl<K, V> Definition<K, V> {
         )
     }
 
-    /// Whether `object` has a value for which `is_it`, asked of the function itself.
+    /// Whether `object` has a value for which `is_it`, asked of the function itself; it has none where that panics, as in
+    /// the index.
     pub(crate) fn has(&self, object: &K, is_it: impl Fn(&V) -> bool) -> bool {
-        let mut found = false;
-        (self.extract)(object, &mut |value| found |= is_it(&value));
-        found
+        // Unwind safe: the function sees only the object, which nobody can change.
+        let asked = catch_unwind(AssertUnwindSafe(|| {
+            let mut found = false;
+            (self.extract)(object, &mut |value| found |= is_it(&value));
+            found
+        }));
+        asked.unwrap_or(false)
     }
 }
 

@@ -8,9 +8,10 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
-use informer_store::{Batch, Cache, Delta, Index, ObjectKey, OrderedIndex, Replacement, Snapshot};
+use informer_store::{Batch, Cache, Delta, Index, ObjectKey, OrderedIndex, Overlay, Replacement, Snapshot};
 use kube_core::{Expression, Selector};
 use proptest::prelude::*;
 use support::{Thing, thing};
@@ -247,6 +248,75 @@ fn a_function_that_panics_quarantines_its_key_in_that_index_alone() {
     });
     assert_eq!(quarantined(&cache), 0);
     assert_eq!(cache.snapshot().by_index(&fragile, &5).count(), 1);
+}
+
+/// Snapshots without the index, and notes of own writes, are asked one by one.
+#[test]
+fn where_no_index_answers_a_function_that_panics_leaves_its_key_out_too() {
+    let fragile = |held: &Thing| {
+        assert!(held.body != 13, "a bug in an index function");
+        Some(held.body)
+    };
+    let (hashed, ordered) = (
+        Index::hash("fragile", fragile),
+        OrderedIndex::new("ordered", fragile),
+    );
+    let cache = Cache::new();
+    for (at, body) in [(1u64, 5), (2, 13), (3, 5)] {
+        put(&cache, thing(&format!("a/{at}"), at).body(body));
+    }
+    let snapshot = cache.snapshot();
+    let overlay = Overlay::new(cache.clone(), Duration::from_secs(60));
+    overlay.wrote(thing("a/4", 9).body(13)).unwrap();
+    quietly(|| {
+        assert_eq!(names(snapshot.by_index(&hashed, &5)), ["1", "3"]);
+        assert_eq!(snapshot.count_by_index(&ordered, &5), 2);
+        assert_eq!(snapshot.query().by(&hashed, &5).count(), 2);
+        assert_eq!(snapshot.query().range(&ordered, 0..20).count(), 2);
+        assert_eq!(overlay.by_index(&hashed, &5).len(), 2);
+    });
+}
+
+/// An object may have as many owners or the like as fit its size.
+#[test]
+fn an_object_with_many_values_is_compared_with_its_past_in_one_pass() {
+    use std::{cell::Cell, hash::Hash};
+    thread_local!(static COMPARED: Cell<usize> = const { Cell::new(0) });
+    #[derive(Clone, Eq, PartialOrd, Ord)]
+    struct Counted(u64);
+    impl PartialEq for Counted {
+        fn eq(&self, other: &Self) -> bool {
+            COMPARED.set(COMPARED.get() + 1);
+            self.0 == other.0
+        }
+    }
+    impl Hash for Counted {
+        fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+            self.0.hash(state);
+        }
+    }
+    // 2,000 values, each twice; the next body has all but one of them, and another.
+    let values = |held: &Thing| {
+        let from = held.body;
+        (0..4_000u64).map(move |at| Counted(from + at % 2_000))
+    };
+    let hashed = Index::hash("hashed", values);
+    let ordered = OrderedIndex::new("ordered", move |held: &Thing| values(held));
+    let cache = Cache::builder().index(&hashed).index(&ordered).build();
+    for body in 1..=3 {
+        put(&cache, thing("a/1", body).body(body));
+    }
+    let snapshot = cache.snapshot();
+    assert_eq!(snapshot.values(&hashed).count(), 2_000);
+    assert_eq!(snapshot.range(&ordered, Counted(0)..).count(), 2_000);
+    for (value, held) in [(1, 0), (2, 0), (3, 1), (2_002, 1), (2_003, 0)] {
+        assert_eq!(snapshot.count_by_index(&hashed, &Counted(value)), held);
+        assert_eq!(snapshot.count_by_index(&ordered, &Counted(value)), held);
+    }
+    let compared = COMPARED.get();
+    assert!(compared < 200_000, "{compared} comparisons");
+    remove(&cache, thing("a/1", 9));
+    assert_eq!(cache.snapshot().values(&hashed).count(), 0);
 }
 
 #[test]

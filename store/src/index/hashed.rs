@@ -1,6 +1,8 @@
 //! [`ValueTable`]: postings found by hash.
 
-use std::{borrow::Borrow, hash::Hash};
+use std::{borrow::Borrow, collections::HashSet, hash::Hash};
+
+use foldhash::quality::RandomState;
 
 use super::{hash_value, postings::Table};
 use crate::persist::{Shards, SlotSet};
@@ -129,6 +131,12 @@ impl<V: Clone> ValueTable<V> {
 }
 
 impl<V: Hash + Eq + Clone + Send + Sync + 'static> Table<V> for ValueTable<V> {
+    type Set = HashSet<V, RandomState>;
+
+    fn take(set: &mut Self::Set, value: &V) -> bool {
+        set.remove(value)
+    }
+
     fn insert(&mut self, value: V, slot: u32) {
         self.insert_owned(value, slot);
     }

@@ -1,6 +1,6 @@
 //! [`OrderedTable`]: postings found by order.
 
-use std::{borrow::Borrow, ops::Bound};
+use std::{borrow::Borrow, collections::BTreeSet, ops::Bound};
 
 use triomphe::Arc;
 
@@ -108,6 +108,12 @@ impl<V> OrderedTable<V> {
 }
 
 impl<V: Ord + Clone + Send + Sync + 'static> Table<V> for OrderedTable<V> {
+    type Set = BTreeSet<V>;
+
+    fn take(set: &mut Self::Set, value: &V) -> bool {
+        set.remove(value)
+    }
+
     fn insert(&mut self, value: V, slot: u32) {
         let leaves = Arc::make_mut(&mut self.leaves);
         let leaf = leaves

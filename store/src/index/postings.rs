@@ -32,6 +32,9 @@ pub(crate) trait Postings<K>: Send + Sync {
 
 type Values<V> = SmallVec<[V; 2]>;
 
+/// Up to so many values of one object are compared each with each.
+const FEW: usize = 16;
+
 struct ValueEdit<V> {
     gone: Values<V>,
     come: Values<V>,
@@ -42,6 +45,10 @@ struct ValueEdit<V> {
 
 /// Value → slots, whatever the way values are found.
 pub(crate) trait Table<V>: Clone + Default + Send + Sync + 'static {
+    /// For objects with many values: whoever may create objects must not make writers compare each with each.
+    type Set: FromIterator<V> + IntoIterator<Item = V>;
+    /// Takes a value out; whether it was there.
+    fn take(set: &mut Self::Set, value: &V) -> bool;
     fn insert(&mut self, value: V, slot: u32);
     fn remove(&mut self, value: &V, slot: u32);
     /// Removes `slot` wherever it is.
@@ -79,10 +86,14 @@ impl<K, V: Eq, T: Table<V>> TypedPostings<K, V, T> {
         // Unwind safe: the function sees only the object, which nobody can change, and a list that is dropped.
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             (self.definition.extract)(object, &mut |value| {
-                if !values.contains(&value) {
+                if values.len() > FEW || !values.contains(&value) {
                     values.push(value);
                 }
             });
+            if values.len() > FEW {
+                let each_once: T::Set = values.drain(..).collect();
+                values.extend(each_once);
+            }
         }));
         outcome.ok().map(|()| values)
     }
@@ -124,13 +135,19 @@ where
         let come = self.values(new);
         let quarantine = come.is_none();
         let mut come = come.unwrap_or_default();
-        gone.retain(|value| {
-            let stays = come.iter().position(|new| new == value);
-            if let Some(at) = stays {
-                come.swap_remove(at);
-            }
-            stays.is_none()
-        });
+        if gone.len().min(come.len()) > FEW {
+            let mut new: T::Set = come.drain(..).collect();
+            gone.retain(|value| !T::take(&mut new, value));
+            come.extend(new);
+        } else {
+            gone.retain(|value| {
+                let stays = come.iter().position(|new| new == value);
+                if let Some(at) = stays {
+                    come.swap_remove(at);
+                }
+                stays.is_none()
+            });
+        }
         if gone.is_empty() && come.is_empty() && !purge && quarantine == was_quarantined {
             return None;
         }
