@@ -160,14 +160,20 @@ fn compare_versions(held: &ResourceVersion, new: &ResourceVersion) -> Relation {
     }
 }
 
+/// Asks a key function; a panic counts as a refusal.
+pub(crate) fn ask_key<K>(function: &KeyFunction<K>, object: &K) -> Result<ObjectKey, KeyError> {
+    // Unwind safe: the function has seen nothing but an object that nobody can change.
+    let asked = catch_unwind(AssertUnwindSafe(|| function(object)));
+    asked.unwrap_or_else(|_| Err(KeyError::Refused("it panicked".into())))
+}
+
 /// Gives every object of `delta` the key it is to be held under, and leaves out those that are refused one; false if
 /// nothing is left to apply. To be called before the state is at hand: the key function is the user's.
 pub(crate) fn rekey<K: Object>(delta: &mut Delta<K>, rules: &Rules<K>, tally: &mut Tally) -> bool {
     let Some(function) = &rules.key_function else {
         return true;
     };
-    // A panic counts as a refusal; the function has seen nothing but an object that nobody can change.
-    let key_of = |object: &K| catch_unwind(AssertUnwindSafe(|| function(object))).ok()?.ok();
+    let key_of = |object: &K| ask_key(&**function, object).ok();
     let mut keep = |entry: &mut Entry<K>| {
         let key = key_of(&entry.object);
         tally.unkeyed += u64::from(key.is_none());

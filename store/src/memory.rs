@@ -91,9 +91,10 @@ impl<K: Object> Cache<K> {
         let step = snapshot.len().div_ceil(sample.max(1)).max(1);
         let (mut weight, mut count) = (0usize, 0usize);
         for object in snapshot.list().step_by(step) {
-            weight += weigh(object);
+            weight = weight.saturating_add(weigh(object));
             count += 1;
         }
-        weight / count.max(1) * snapshot.len()
+        let all = weight as u128 * snapshot.len() as u128 / count.max(1) as u128;
+        usize::try_from(all).unwrap_or(usize::MAX)
     }
 }

@@ -1,6 +1,6 @@
 //! [`Store`] and [`Indexer`]: the traits behind which a cache can be swapped.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use async_trait::async_trait;
 
@@ -126,10 +126,30 @@ pub struct IndexExists(pub String);
 
 /// Puts a [`Store`] directly behind a reflector: every call goes through at once.
 ///
+/// Objects that the store refuses a key are left out, and logged. A list with such objects is put object by object, as a
+/// store takes lists whole or not at all.
+///
 /// # Examples
 /// See `examples/custom_store.rs` of this crate.
 #[derive(Clone, Debug, Default)]
 pub struct Direct<S>(pub S);
+
+impl<S> Direct<S> {
+    /// Takes a list of which the store refuses some objects: finds out which, and leaves them out.
+    fn replace_singly<K: Object>(&self, mut objects: Vec<Arc<K>>, version: ResourceVersion)
+    where
+        S: Store<K>,
+    {
+        objects.retain(|object| self.0.update(Arc::clone(object)).inspect_err(left_out).is_ok());
+        let _ = self.0.replace(objects, version).inspect_err(left_out);
+    }
+}
+
+fn left_out<K: Object>(refused: &Unkeyed<Arc<K>>) {
+    let key = refused.object.key().ok();
+    let error = refused.error.to_string();
+    tracing::warn!(key = ?key, error = ?error, "the store refuses an object; left out");
+}
 
 #[async_trait]
 impl<K: Object, S: Store<K>> ReflectorStore<K> for Direct<S> {
@@ -140,25 +160,35 @@ impl<K: Object, S: Store<K>> ReflectorStore<K> for Direct<S> {
             .map(|entry| entry.object.into_inner())
             .collect();
         // What could not be decoded stays as it is.
-        objects.extend(replacement.kept.iter().filter_map(|key| self.0.get_by_key(key)));
-        // Entries have keys, so the store's key function is the only one that could refuse; it said why to itself.
-        let _ = self.0.replace(objects, replacement.version);
+        if !replacement.kept.is_empty() {
+            let kept: HashSet<_> = replacement.kept.iter().collect();
+            // By the keys of the metadata: the store may have others.
+            let is_kept = |held: &Arc<K>| held.key().is_ok_and(|key| kept.contains(&key));
+            objects.extend(self.0.list().into_iter().filter(is_kept));
+        }
+        if self
+            .0
+            .replace(objects.clone(), replacement.version.clone())
+            .is_err()
+        {
+            self.replace_singly(objects, replacement.version);
+        }
         Ok(())
     }
 
     async fn add(&self, entry: Entry<K>) -> Result<(), Closed> {
-        let _ = self.0.add(entry.object.into_inner());
+        let _ = self.0.add(entry.object.into_inner()).inspect_err(left_out);
         Ok(())
     }
 
     async fn update(&self, entry: Entry<K>) -> Result<(), Closed> {
-        let _ = self.0.update(entry.object.into_inner());
+        let _ = self.0.update(entry.object.into_inner()).inspect_err(left_out);
         Ok(())
     }
 
     async fn delete(&self, tombstone: Tombstone<K>) -> Result<(), Closed> {
         match tombstone.object {
-            Some(object) => drop(self.0.delete(object)),
+            Some(object) => drop(self.0.delete(object).inspect_err(left_out)),
             None => self.0.delete_key(&tombstone.key),
         }
         Ok(())

@@ -2,11 +2,14 @@
 
 mod support;
 
-use std::sync::Arc;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use informer_store::{
     Cache, Direct, Index, IndexExists, Indexer, KeyError, Lister, NoIndex, ObjectKey, OrderedIndex,
-    ReflectorStore, ResourceVersion, Store,
+    ReflectorStore, Replacement, ResourceVersion, Store,
 };
 use kube_core::{Expression, Selector};
 use support::{Thing, thing};
@@ -280,4 +283,68 @@ fn an_empty_namespace_is_none_however_a_key_is_made() {
     assert_eq!((key.namespace(), key.as_str()), (None, "node"));
     assert_eq!(key.as_ref().hash(), key.precomputed_hash());
     assert_eq!(key.to_string().parse(), Ok(key));
+}
+
+#[tokio::test]
+async fn an_object_that_a_plain_store_refuses_does_not_keep_the_list_from_it() {
+    let cache = Cache::<Thing>::builder().key_by_uid().build();
+    let store = Direct(cache.clone());
+    store.add(thing("a/gone", 1).uid("u1").entry()).await.unwrap();
+    store.add(thing("a/stays", 2).uid("u2").entry()).await.unwrap();
+    let listed = [
+        thing("a/stays", 4).uid("u2"),
+        thing("a/refused", 5).uid(""),
+        thing("a/new", 6).uid("u3"),
+    ];
+    let list = Replacement::new(listed.map(Thing::entry).into(), 9.into());
+    store.replace(list).await.unwrap();
+    assert_eq!(keys(&cache.list()), ["a/new", "a/stays"]);
+    assert_eq!(cache.get_by_key(&ObjectKey::cluster("u2")).unwrap().version, "4");
+    assert!(cache.is_synced() && cache.resource_version() == 9.into());
+    // Kept by the metadata's key, whatever the store goes by.
+    let mut next = Replacement::new(Vec::new(), 10.into());
+    next.kept.push(ObjectKey::namespaced("a", "new"));
+    store.replace(next).await.unwrap();
+    assert_eq!(keys(&cache.list()), ["a/new"]);
+}
+
+#[test]
+fn a_key_function_that_panics_refuses() {
+    let key = |held: &Thing| {
+        assert!(held.body != 13, "a bug in a key function");
+        informer_store::Object::key(held)
+    };
+    let cache = Cache::builder().key_function(key).build();
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let refused = catch_unwind(AssertUnwindSafe(|| {
+        Store::add(&cache, Arc::new(thing("a/1", 13)))
+    }));
+    std::panic::set_hook(hook);
+    let refused = refused.expect("no panic").unwrap_err();
+    assert!(matches!(refused.error, KeyError::Refused(_)));
+    assert_eq!(refused.object.body, 13, "it comes back");
+    Store::add(&cache, Arc::new(thing("a/1", 14))).unwrap();
+}
+
+#[test]
+fn an_index_given_twice_is_one() {
+    let by_body = Index::hash("body", |held: &Thing| Some(held.body));
+    let cache = Cache::builder().index(&by_body).index(&by_body).build();
+    assert_eq!(Indexer::list_indexes(&cache), ["namespace", "body"]);
+    assert!(cache.drop_index(&by_body) && !cache.drop_index(&by_body));
+}
+
+#[test]
+fn the_weight_of_all_is_estimated_from_a_sample_of_any_size() {
+    let cache = Cache::new();
+    for at in 0..10 {
+        Store::add(&cache, Arc::new(thing(&format!("a/{at}"), at + 1))).unwrap();
+    }
+    let body = |held: &Thing| usize::try_from(held.body).unwrap();
+    assert_eq!(cache.weigh(usize::MAX, body), 55);
+    assert_eq!(cache.weigh(10, body), 55);
+    assert_eq!(cache.weigh(0, |_| 7), 70);
+    assert_eq!(cache.weigh(10, |_| usize::MAX), usize::MAX);
+    assert_eq!(Cache::<Thing>::new().weigh(10, body), 0);
 }

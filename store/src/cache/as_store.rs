@@ -6,6 +6,7 @@ use super::{Cache, claimed};
 use crate::{
     Delta, Entry, IndexExists, Indexer, NoIndex, Object, ObjectKey, Replacement, ResourceVersion, ResyncPart,
     Snapshot, Store, TextValues, Tombstone, Unkeyed,
+    apply::ask_key,
     index::{ByName, Postings, find_text, text_of, values_text},
     persist::SlotSet,
 };
@@ -17,7 +18,7 @@ impl<K: Object> Cache<K> {
     /// `object` with its metadata key, refused if the key function refuses it.
     fn entry(&self, object: Arc<K>) -> Result<Entry<K>, Unkeyed<Arc<K>>> {
         if let Some(function) = &self.inner.rules.key_function {
-            return match function(&object) {
+            return match ask_key(&**function, &object) {
                 // The name is the metadata's where there is one; the function is asked again when it is applied.
                 Ok(key) => Ok(Entry::with_key(object.key().unwrap_or(key), object)),
                 Err(error) => Err(Unkeyed { object, error }),

@@ -58,10 +58,13 @@ impl<K: Object> CacheBuilder<K> {
         })
     }
 
-    /// Keeps an index from the start. Default: only that by namespace, which is built in.
+    /// Keeps an index from the start; one that is kept already stays as it is. Default: only that by namespace, which is
+    /// built in.
     pub fn index(mut self, index: &impl IndexHandle<K>) -> Self {
         let Build(postings) = index.build();
-        self.indexes.push(postings);
+        if self.indexes.iter().all(|kept| kept.id() != postings.id()) {
+            self.indexes.push(postings);
+        }
         self
     }
 
