@@ -141,6 +141,9 @@ pub struct ListRequest {
     pub purpose: Purpose,
     /// Whether an existing connection and cached credentials are better not used.
     pub fresh: bool,
+    /// Whether objects count as held only if they are read again: the history may have gone back, and may have given a
+    /// version out twice. The reflector then tells the source that nothing is held.
+    pub anew: bool,
 }
 
 impl ListRequest {
@@ -153,6 +156,7 @@ impl ListRequest {
             continue_token: None,
             purpose: Purpose::Contents,
             fresh: false,
+            anew: false,
         }
     }
 }
@@ -196,6 +200,8 @@ pub struct WatchRequest {
     pub timeout: Duration,
     /// Whether an existing connection and cached credentials are better not used.
     pub fresh: bool,
+    /// As [`ListRequest::anew`], for initial events.
+    pub anew: bool,
 }
 
 impl WatchRequest {
@@ -207,6 +213,7 @@ impl WatchRequest {
             initial_events: false,
             timeout,
             fresh: false,
+            anew: false,
         }
     }
 }

@@ -33,6 +33,7 @@ impl<K: Object> Machine<K> {
         let at = self.read_at();
         let mut request = ListRequest::new(at.clone());
         request.fresh = std::mem::take(&mut self.plan.fresh);
+        request.anew = self.plan.older > 0 || self.plan.doubted;
         // A list of the latest comes from the database, in pages; one from the server's memory is whole.
         let paged = at == ReadAt::Latest || self.plan.paged;
         request.limit = self.config.page_size.filter(|_| paged && !self.plan.unpaged);
@@ -70,7 +71,7 @@ impl<K: Object> Machine<K> {
             };
             let mut watch = WatchRequest::new(version, run.watch_timeout);
             watch.initial_events = true;
-            watch.fresh = run.request.fresh;
+            (watch.fresh, watch.anew) = (run.request.fresh, run.request.anew);
             self.effects.push_back(Effect::Send(Request::Watch(watch)));
             self.phase = Phase::Contents(Box::new(run));
             if !self.is_degraded() {

@@ -288,7 +288,13 @@ fn start<K: Object>(
     request: Request,
     permit: Option<OwnedSemaphorePermit>,
 ) -> Io<K> {
-    let (source, held) = (Arc::clone(source), held.clone());
+    let anew = match &request {
+        Request::List(list) => list.anew,
+        Request::Watch(watch) => watch.anew,
+        Request::Get(_) => false,
+    };
+    let held = if anew { Held::nothing() } else { held.clone() };
+    let source = Arc::clone(source);
     match request {
         Request::List(list) => Io::Listing(async move { source.list(&list, &held).await }.boxed(), permit),
         Request::Watch(watch) => {

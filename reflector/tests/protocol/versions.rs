@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use informer_reflector::RelistReason;
+use informer_store::{KeyRef, ReflectorStore as _};
 
 use crate::support::*;
 
@@ -268,6 +269,34 @@ async fn p5_a_rewound_history_that_got_past_what_was_seen_is_told_by_its_objects
         3,
         "not at once: it may be one bad replica"
     );
+}
+
+/// A history that went back gives versions out again: the same uid and version, another object.
+#[tokio::test(start_paused = true)]
+async fn p5_a_version_that_a_lost_history_gave_out_too_is_read_again() {
+    let again = object("a", 900).replace(
+        "\"managedFields\"",
+        "\"labels\":{\"history\":\"second\"},\"managedFields\"",
+    );
+    let mut first = true;
+    let server = Server::new(
+        move |seen| match (seen.is_watch(), seen.param("resourceVersion").as_deref()) {
+            (false, _) if std::mem::take(&mut first) => {
+                Answer::list("1000", &[object("a", 900), object("b", 950)])
+            }
+            (true, Some("1000")) => Answer::ok([pause(2), event("ERROR", &failure(410, "Expired", "old"))]),
+            (true, _) => Answer::watch([]),
+            (false, _) => Answer::list("920", &[again.clone()]),
+        },
+    );
+    let rig = Rig::plain(server);
+    rig.run(60).await;
+    assert_eq!(rig.store.contents(), ["a@900"]);
+    assert_eq!(rig.store.rewound(), 1, "I2: a declared rewind");
+    let key = KeyRef::new(Some("default"), "a");
+    let held = rig.store.held(key, "u-a", "900").expect("it is listed");
+    let labels = held.metadata.labels.clone().unwrap_or_default();
+    assert_eq!(labels["history"], "second", "I1: what the server has");
 }
 
 /// The history of one namespace is seen to have gone back; the other's has got past what was seen, and tells nothing.
