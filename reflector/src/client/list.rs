@@ -95,6 +95,9 @@ impl<K: Object> ListBody<K> {
             );
             return Err(Error::new(ErrorKind::WrongKind, "list", message));
         }
+        if !head.has_items {
+            return Err(self.malformed("the answer has no items"));
+        }
         if head.continue_token.len() > self.context.limits.token_bytes {
             return Err(Error::new(
                 ErrorKind::Oversize,

@@ -1,10 +1,9 @@
 //! What must hold for any bytes: run by the fuzz targets, and over their corpus by the tests here.
 
-use std::collections::HashMap;
-
 use bytes::Bytes;
 use fearless_simd::Level;
 use serde::{Deserialize, de::IgnoredAny};
+use serde_json::Value;
 
 use super::{
     envelope::{Envelope, ends_initial_events},
@@ -14,7 +13,7 @@ use super::{
     prune,
     reader::Reader,
     scan::Skipper,
-    splitter::{Part, Splitter},
+    splitter::{ListHead, ListMeta, Part, Splitter},
 };
 use k8s_openapi::api::core::v1::ConfigMap;
 
@@ -64,55 +63,78 @@ pub fn framing(data: &[u8]) {
 
 /// The items of a list come out the same however the bytes arrive, and as a plain parser sees them.
 pub fn splitter(data: &[u8]) {
-    let whole = split(data, data.len().max(1), |_| false);
-    for size in [1, 3, 17, 200] {
-        assert_eq!(split(data, size, |_| false), whole, "in pieces of {size}");
-        assert_eq!(split(data, size, |_| true), whole, "in copied pieces of {size}");
-        assert_eq!(
-            split(data, size, |nth| nth % 3 == 1),
-            whole,
-            "in pieces of {size}, some of them copied"
+    let large: &[usize] = &[1, 3, 17, 200];
+    for (item_max, sizes) in [(1 << 20, large), (70, &[1, 64])] {
+        let whole = split(data, item_max, |_| (data.len().max(1), false));
+        for &size in sizes {
+            let found = split(data, item_max, |_| (size, false));
+            assert_eq!(found, whole, "in pieces of {size}");
+            let found = split(data, item_max, |nth| (size + nth % 2, nth % 3 != 1));
+            assert_eq!(found, whole, "in pieces of {size}, most of them copied");
+        }
+        agrees_with_a_plain_parser(data, item_max, &whole);
+    }
+}
+
+fn agrees_with_a_plain_parser(data: &[u8], item_max: usize, found: &Split) {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    #[expect(dead_code, reason = "whether it can be read is what matters")]
+    struct List<T> {
+        kind: Option<String>,
+        api_version: Option<String>,
+        metadata: Option<ListMeta>,
+        items: Option<Vec<T>>,
+    }
+    let Ok(list) = serde_json::from_slice::<List<IgnoredAny>>(data) else {
+        return;
+    };
+    if data.trim_ascii().first() != Some(&b'{') {
+        return;
+    }
+    assert!(found.ended, "a well-formed list is complete");
+    assert!(found.head.has_items || list.items.is_none());
+    assert_eq!(found.items.len(), list.items.map_or(0, |items| items.len()));
+    for item in &found.items {
+        let json = item.as_ref().unwrap_or_else(|head| head);
+        assert_eq!(json.len() <= item_max, item.is_ok());
+        assert!(
+            serde_json::from_slice::<IgnoredAny>(json).is_ok(),
+            "an item of a well-formed list is well-formed"
         );
     }
-    #[derive(Deserialize)]
-    struct List {
-        items: Option<Vec<IgnoredAny>>,
-    }
-    let (items, ended, _) = &whole;
-    if let Ok(list) = serde_json::from_slice::<List>(data)
-        && data.first() == Some(&b'{')
-        && !escapes_items(data)
-    {
-        assert!(ended, "a well-formed list is complete");
-        if let Some(listed) = list.items {
-            assert_eq!(items.len(), listed.len());
-        }
-        for item in items {
-            assert!(
-                serde_json::from_slice::<IgnoredAny>(item).is_ok(),
-                "an item of a well-formed list is well-formed"
-            );
-        }
+    if let Ok(list) = serde_json::from_slice::<List<Value>>(data) {
+        let read = |item: &Result<Vec<u8>, Vec<u8>>| {
+            let json = item.as_ref().unwrap_or_else(|head| head);
+            serde_json::from_slice::<Value>(json).expect("it could be read within the list")
+        };
+        let found: Vec<_> = found.items.iter().map(read).collect();
+        assert_eq!(found, list.items.unwrap_or_default());
     }
 }
 
-/// Member names are compared as they are written: nobody escapes letters in them.
-fn escapes_items(data: &[u8]) -> bool {
-    serde_json::from_slice::<HashMap<String, IgnoredAny>>(data).is_ok_and(|members| {
-        members.contains_key("items") && !data.windows(7).any(|window| window == b"\"items\"")
-    })
+/// What came out of a list.
+#[derive(Debug, PartialEq, Eq)]
+struct Split {
+    /// The items, and the beginnings of those that are too large.
+    items: Vec<Result<Vec<u8>, Vec<u8>>>,
+    ended: bool,
+    head: ListHead,
 }
 
-fn split(
-    data: &[u8],
-    size: usize,
-    copied: fn(usize) -> bool,
-) -> (Vec<Vec<u8>>, bool, super::splitter::ListHead) {
-    let mut splitter = Splitter::new(1 << 20);
+/// Cuts a list that arrives in pieces; `cut` says of each how long it is, and whether it does not last.
+fn split(data: &[u8], item_max: usize, mut cut: impl FnMut(usize) -> (usize, bool)) -> Split {
+    let mut splitter = Splitter::new(item_max);
     let mut items = Vec::new();
-    let mut malformed = false;
-    for (nth, piece) in data.chunks(size).enumerate() {
-        if copied(nth) {
+    let (mut rest, mut malformed) = (data, false);
+    for nth in 0.. {
+        if rest.is_empty() || malformed {
+            break;
+        }
+        let (size, copied) = cut(nth);
+        let (piece, behind) = rest.split_at(size.min(rest.len()));
+        rest = behind;
+        if copied {
             splitter.push_copied(piece);
         } else {
             splitter.push(Bytes::copy_from_slice(piece));
@@ -123,9 +145,9 @@ fn split(
                     if let Some(index) = item.index {
                         assert!(index.agrees(&Index::new(item.json), item.json.len()));
                     }
-                    items.push(item.json.to_vec());
+                    items.push(Ok(item.json.to_vec()));
                 }
-                Part::Oversize(_) => {}
+                Part::Oversize(head) => items.push(Err(head.into_owned())),
                 Part::More | Part::End => break,
                 Part::Malformed(_) => {
                     malformed = true;
@@ -133,12 +155,13 @@ fn split(
                 }
             }
         }
-        if malformed {
-            break;
-        }
     }
     let ended = !malformed && matches!(splitter.next_part(), Part::End);
-    (items, ended, splitter.head().clone())
+    Split {
+        items,
+        ended,
+        head: splitter.head().clone(),
+    }
 }
 
 /// Ends of values are found where a search byte by byte finds them, wherever the bytes are torn apart.
@@ -326,8 +349,8 @@ pub fn reader(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
     };
-    let read = read_whole::<serde_json::Value>(text);
-    let known = serde_json::from_str::<serde_json::Value>(text);
+    let read = read_whole::<Value>(text);
+    let known = serde_json::from_str::<Value>(text);
     match (read, known) {
         (Ok(read), Ok(known)) => assert_eq!(read, known),
         (Err(_), Err(_)) => {}
@@ -345,12 +368,12 @@ pub fn reader(data: &[u8]) {
     ];
     let paths = paths.map(|path| path.map(Into::into).into());
     let mut plain = serde_json::Deserializer::from_str(text);
-    if let Ok(known) = prune::deserialize::<serde_json::Value, _>(&mut plain, &paths)
+    if let Ok(known) = prune::deserialize::<Value, _>(&mut plain, &paths)
         && plain.end().is_ok()
     {
         let index = Index::new(data);
         let mut reader = Reader::new(text, &index);
-        let read = prune::deserialize::<serde_json::Value, _>(&mut reader, &paths);
+        let read = prune::deserialize::<Value, _>(&mut reader, &paths);
         assert_eq!(
             read.expect("what serde_json reads over can be stepped over"),
             known
@@ -431,14 +454,106 @@ mod tests {
         check("splitter", splitter, 80);
     }
 
+    /// Lists made of everything JSON has, whole and garbled, cut anywhere.
+    #[test]
+    fn splitting_holds_for_lists_made_at_random() {
+        let mut rng = fastrand::Rng::with_seed(11);
+        for nth in 0..600 {
+            let list = random_list(&mut rng);
+            for list in [mutate(&list, &mut rng), list] {
+                let whole = split(&list, 300, |_| (list.len().max(1), false));
+                let found = split(&list, 300, |_| (rng.usize(1..130), rng.bool()));
+                assert_eq!(found, whole);
+                agrees_with_a_plain_parser(&list, 300, &whole);
+                if nth % 10 == 0 {
+                    splitter(&list);
+                }
+            }
+        }
+    }
+
+    fn random_list(rng: &mut fastrand::Rng) -> Vec<u8> {
+        let mut members: Vec<String> = Vec::new();
+        let items: Vec<_> = (0..rng.usize(0..6)).map(|_| random_value(rng, 3)).collect();
+        let blank = BLANKS[rng.usize(..BLANKS.len())];
+        members.push(match rng.u8(0..9) {
+            0 => String::from("\"items\":null"),
+            1 => String::from("\"it\\u0065ms\":[ ]"),
+            2 => String::new(),
+            _ => format!(
+                "\"items\"{blank}:{blank}[{blank}{}{blank}]",
+                items.join(&format!("{blank},{blank}"))
+            ),
+        });
+        members.push(format!("\"kind\":{blank}\"PodList\""));
+        members.push(format!(
+            "\"metadata\":{{\"resourceVersion\":\"{}\",\"continue\":{},\"remainingItemCount\":7}}",
+            rng.u64(..),
+            random_string(rng)
+        ));
+        for nth in 0..rng.usize(0..3) {
+            members.push(format!("\"more{nth}\":{}", random_value(rng, 3)));
+        }
+        if rng.u8(0..10) == 0 {
+            members.push(members[rng.usize(..members.len())].clone());
+        }
+        members.retain(|member| !member.is_empty());
+        rng.shuffle(&mut members);
+        format!("{{{blank}{}{blank}}}{blank}", members.join(&format!("{blank},"))).into_bytes()
+    }
+
+    fn random_value(rng: &mut fastrand::Rng, deep: u32) -> String {
+        let blank = BLANKS[rng.usize(..BLANKS.len())];
+        match rng.u8(if deep == 0 { 3 } else { 0 }..8) {
+            0 | 1 => {
+                let members: Vec<_> = (0..rng.usize(0..4))
+                    .map(|_| format!("{}:{blank}{}", random_string(rng), random_value(rng, deep - 1)))
+                    .collect();
+                format!("{{{}{blank}}}", members.join(&format!("{blank},")))
+            }
+            2 => {
+                let values: Vec<_> = (0..rng.usize(0..4))
+                    .map(|_| random_value(rng, deep - 1))
+                    .collect();
+                format!("[{}{blank}]", values.join(&format!("{blank},")))
+            }
+            3 => String::from(["true", "false", "null"][rng.usize(..3)]),
+            4 => format!("{}", rng.i64(..)),
+            5 => String::from(["-0.5e+30", "1E9", "0", "1e999", "-1.25"][rng.usize(..5)]),
+            _ => random_string(rng),
+        }
+    }
+
+    fn random_string(rng: &mut fastrand::Rng) -> String {
+        let pieces = [
+            "a",
+            "\\\\",
+            "\\\"",
+            "\\ud83d\\ude00",
+            "\\ud83d",
+            "\\n",
+            "\u{e4}\u{1f600}",
+            "{[",
+            "]}",
+            ",:",
+            "a string that is as long as a block of sixty-four bytes, or longer",
+        ];
+        let text: String = (0..rng.usize(0..5))
+            .map(|_| pieces[rng.usize(..pieces.len())])
+            .collect();
+        format!("\"{text}\"")
+    }
+
+    const BLANKS: [&str; 5] = ["", "", " ", "\r\n\t", "          \n            "];
+
     /// Each byte of a name is looked at once, however the name arrives: this would not end if all of it were looked at
     /// for each.
     #[test]
     fn names_in_pieces_of_a_byte_are_read_once() {
         let name = "a".repeat(250_000);
         let list = format!("{{\"{name}\" : 1, \"items\"\n: [{{}}]}}");
-        let (items, ended, _) = split(list.as_bytes(), 1, |_| false);
-        assert_eq!((items, ended), (vec![b"{}".to_vec()], true));
+        let found = split(list.as_bytes(), 1 << 20, |_| (1, false));
+        assert_eq!((found.items, found.ended), (vec![Ok(b"{}".to_vec())], true));
     }
 
     #[test]

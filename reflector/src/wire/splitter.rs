@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 
 use bytes::{Buf, Bytes, BytesMut};
+use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{
     index::Index,
-    scan::{Members, Skipper, read_string, trim_start},
+    scan::{Skipper, read_string, trim_start},
 };
 
 /// Cuts the items out of a list that arrives in pieces, and reads the list's own head.
@@ -29,6 +30,8 @@ pub(crate) struct Splitter {
     /// The beginning of an item that is longer than its cap.
     head: Option<Vec<u8>>,
     list: ListHead,
+    /// The members there have been, of those that count; `None` for the items.
+    seen: Vec<Option<Member>>,
 }
 
 /// What a list says of itself.
@@ -39,10 +42,17 @@ pub(crate) struct ListHead {
     pub(crate) version: String,
     pub(crate) continue_token: String,
     pub(crate) remaining: Option<u64>,
-    /// Whether the server filtered by shard.
-    pub(crate) sharded: bool,
-    /// A status in place of a list.
-    pub(crate) status: Option<Vec<u8>>,
+    /// Whether it has items, be they none.
+    pub(crate) has_items: bool,
+}
+
+/// The metadata of a list, as far as it matters.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ListMeta {
+    resource_version: Option<String>,
+    r#continue: Option<String>,
+    remaining_item_count: Option<serde_json::Value>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -193,6 +203,7 @@ impl Splitter {
             item_max,
             head: None,
             list: ListHead::default(),
+            seen: Vec::new(),
         }
     }
 
@@ -222,8 +233,15 @@ impl Splitter {
                     None => self.input.more(),
                 },
                 Place::Name => match self.scan() {
+                    Some(end) if end > HEAD_MAX => return TOO_LARGE,
                     Some(end) => {
                         let member = Self::named(&self.input.bytes()[..end]);
+                        if member != Some(Member::Other) {
+                            if self.seen.contains(&member) {
+                                return Part::Malformed("the list has a member twice");
+                            }
+                            self.seen.push(member);
+                        }
                         self.input.advance(end);
                         self.scanned = end;
                         self.place = Place::Colon(member);
@@ -233,8 +251,11 @@ impl Splitter {
                     None => self.input.more(),
                 },
                 Place::Value(member) => match self.scan() {
+                    Some(end) if end > HEAD_MAX && member != Member::Other => return TOO_LARGE,
                     Some(end) => {
-                        self.member(member, end);
+                        if self.member(member, end).is_none() {
+                            return Part::Malformed("the list's head is garbled");
+                        }
                         self.input.advance(end);
                         self.place = Place::Key;
                         true
@@ -259,14 +280,14 @@ impl Splitter {
     /// One token between values; `None` to go on.
     fn step(&mut self) -> Option<Part<'static>> {
         let blank = self.input.skip_blank();
-        let Some(&byte) = self.input.bytes().first() else {
-            if let Place::Colon(_) = self.place {
-                // A name that nothing follows is no name.
-                self.scanned += blank;
-                if self.scanned > HEAD_MAX {
-                    return Some(TOO_LARGE);
-                }
+        if let Place::Colon(_) = self.place {
+            // A name that nothing follows is no name.
+            self.scanned += blank;
+            if self.scanned > HEAD_MAX {
+                return Some(TOO_LARGE);
             }
+        }
+        let Some(&byte) = self.input.bytes().first() else {
             return Some(if self.place == Place::End {
                 Part::End
             } else {
@@ -290,6 +311,7 @@ impl Splitter {
                 self.begin(value);
             }
             (Place::Items, b'[') => {
+                self.list.has_items = true;
                 self.input.advance(1);
                 self.place = Place::Between;
             }
@@ -300,6 +322,7 @@ impl Splitter {
                 if !self.input.bytes().starts_with(b"null") {
                     return Some(Part::Malformed("the items are no array"));
                 }
+                self.list.has_items = true;
                 self.input.advance(4);
                 self.place = Place::Key;
             }
@@ -359,24 +382,25 @@ impl Splitter {
         let Some(end) = found else {
             let bytes = self.input.bytes();
             if self.head.is_none() && bytes.len() > self.item_max {
-                self.head = Some(bytes[..bytes.len().min(OVERSIZE_HEAD)].to_vec());
+                self.head = Some(Vec::new());
                 if is_container {
                     self.skipper.forget(bytes, &mut self.index);
                 }
             }
-            // From the cap on the item is not kept.
+            // From the cap on no more is kept of the item than its beginning.
+            self.keep_head(self.input.len());
             return if self.head.is_some() && self.drop_scanned() {
                 self.item()
             } else {
                 None
             };
         };
+        self.keep_head(end);
         self.place = Place::Between;
         self.scanned = 0;
         self.taken = end;
-        Some(if end == 0 {
-            Found::Nothing
-        } else if let Some(head) = self.head.take() {
+        // Nothing is left of the item where its rest was dropped and what ends it came later.
+        Some(if let Some(head) = self.head.take() {
             Found::Rest(head)
         } else {
             Found::Whole { is_container }
@@ -386,7 +410,6 @@ impl Splitter {
     fn found(&self, found: Found) -> Part<'_> {
         let json = &self.input.bytes()[..self.taken];
         match found {
-            Found::Nothing => Part::Malformed("the answer is no list"),
             Found::Rest(head) => Part::Oversize(Cow::Owned(head)),
             Found::Whole { .. } if json.len() > self.item_max => {
                 Part::Oversize(Cow::Borrowed(&json[..json.len().min(OVERSIZE_HEAD)]))
@@ -399,6 +422,14 @@ impl Splitter {
         }
     }
 
+    /// Keeps of these bytes of an item that is longer than its cap what belongs to its beginning.
+    fn keep_head(&mut self, count: usize) {
+        if let Some(head) = &mut self.head {
+            let room = OVERSIZE_HEAD.saturating_sub(head.len());
+            head.extend_from_slice(&self.input.bytes()[..count.min(room)]);
+        }
+    }
+
     /// Drops all that has been scanned; whether something is left.
     fn drop_scanned(&mut self) -> bool {
         self.input.advance(self.input.len());
@@ -406,15 +437,16 @@ impl Splitter {
         self.input.len() > 0
     }
 
-    fn member(&mut self, member: Member, end: usize) {
-        let json = trim_start(&self.input.bytes()[..end]);
-        let text = |json| read_string(json).unwrap_or_default().into_owned();
+    /// Reads a member of the list; `None` if it is not what it should be.
+    fn member(&mut self, member: Member, end: usize) -> Option<()> {
+        let json = &self.input.bytes()[..end];
         match member {
-            Member::Kind => self.list.kind = text(json),
-            Member::ApiVersion => self.list.api_version = text(json),
-            Member::Metadata => self.list.read_metadata(json),
+            Member::Kind => self.list.kind = read(json)?,
+            Member::ApiVersion => self.list.api_version = read(json)?,
+            Member::Metadata => self.list.read_metadata(read(json)?),
             Member::Other => {}
         }
+        Some(())
     }
 
     fn release(&mut self) {
@@ -426,41 +458,26 @@ impl Splitter {
 }
 
 impl ListHead {
-    fn read_metadata(&mut self, json: &[u8]) {
-        let Some(mut members) = Members::new(json) else {
-            return;
-        };
-        while let Some(key) = members.next_key() {
-            let value = members.value();
-            let text = || read_string(value).unwrap_or_default().into_owned();
-            match key {
-                b"resourceVersion" => self.version = text(),
-                b"continue" => self.continue_token = text(),
-                b"shardInfo" => self.sharded = value.starts_with(b"{"),
-                b"remainingItemCount" => {
-                    let digits = value.iter().take_while(|byte| byte.is_ascii_digit()).count();
-                    self.remaining = std::str::from_utf8(&value[..digits])
-                        .ok()
-                        .and_then(|digits| digits.parse().ok());
-                }
-                _ => {}
-            }
-            if members.skip_value().is_none() {
-                return;
-            }
-        }
+    fn read_metadata(&mut self, meta: Option<ListMeta>) {
+        let Some(meta) = meta else { return };
+        self.version = meta.resource_version.unwrap_or_default();
+        self.continue_token = meta.r#continue.unwrap_or_default();
+        self.remaining = meta.remaining_item_count.and_then(|count| count.as_u64());
     }
+}
+
+/// Reads a member exactly: what cannot be read of a list's head may be that the list goes on.
+fn read<T: Default + DeserializeOwned>(json: &[u8]) -> Option<T> {
+    let value: Option<T> = serde_json::from_slice(json).ok()?;
+    Some(value.unwrap_or_default())
 }
 
 /// What was at the place of an item.
 enum Found {
     /// An item, or one longer than its cap that arrived in one piece.
-    Whole {
-        is_container: bool,
-    },
+    Whole { is_container: bool },
     /// The rest of one whose beginning was kept.
     Rest(Vec<u8>),
-    Nothing,
 }
 
 /// A list's own metadata is a few hundred bytes, its token at most 64 KiB of use.

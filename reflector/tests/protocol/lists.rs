@@ -315,3 +315,51 @@ async fn a_short_list_keeps_to_the_budget_that_failures_have_used_up() {
         rig.server.busiest_minute()
     );
 }
+
+/// What cannot be read of a list's head may be that the list goes on: taken for complete it would delete the rest.
+#[tokio::test(start_paused = true)]
+async fn a_list_whose_head_is_garbled_deletes_nothing() {
+    let expired = || Answer::failure(410, "Expired", "too old resource version");
+    let version = r#""resourceVersion":"12""#;
+    let heads = [
+        r#""resourceVersion":"12","continue":"\ud800""#,
+        r#""resourceVersion":"12","continue":5"#,
+        r#""resourceVersion":"12",5,"continue":"t""#,
+        r#""resourceVersion":"12","resourceVersion":"13""#,
+        r#""resourceVersion":"12"},"metadata":{"resourceVersion":"13""#,
+        r#""resourceVersion":"12"},"items":null,"metadata":{"resourceVersion":"13""#,
+        r#""resourceVersion":"12"},"kind":{"ConfigMapList":"PodList""#,
+    ];
+    let mut bad: Vec<_> = heads
+        .map(|head| list("12", &[object("a", 3)]).replace(version, head))
+        .into();
+    bad.push(list("12", &[]).replace(r#","items":[]"#, ""));
+    bad.push(list("12", &[]).replace("[]", r#"[],"items":[]"#));
+    for bad in bad {
+        let server = Server::script(
+            vec![abc(), Answer::ok([text(&bad)]), abc()],
+            vec![expired(), Answer::watch([])],
+        );
+        let rig = Rig::plain(server);
+        rig.run(20).await;
+        assert_eq!(rig.store.log(), ["replace 2@10", "replace 2@10"], "{bad}");
+        assert_eq!(rig.server.lists().len(), 3, "{bad}");
+    }
+}
+
+/// What a list says of its kind and of what remains may be missing.
+#[tokio::test(start_paused = true)]
+async fn a_list_may_leave_out_what_nobody_needs() {
+    for head in [
+        r#""metadata":{"resourceVersion":"10","continue":null,"remainingItemCount":-1,"selfLink":""}"#,
+        r#""kind":null,"apiVersion":null,"metadata":{"resourceVersion":"10","remainingItemCount":"many"}"#,
+    ] {
+        let body = format!("{{{head},\"items\":[{}]}}", object("a", 3));
+        let rig = Rig::plain(Server::script(
+            vec![Answer::ok([text(body)])],
+            vec![Answer::watch([])],
+        ));
+        rig.run(5).await;
+        assert_eq!(rig.store.log(), ["replace 1@10"]);
+    }
+}

@@ -244,6 +244,26 @@ async fn l5_an_oversize_item_of_a_list_is_set_apart_and_the_rest_flows() {
     }
 }
 
+/// However it arrives: what ends it may come long after all of it has been dropped.
+#[tokio::test(start_paused = true)]
+async fn l5_an_oversize_item_that_is_no_object_is_set_apart_and_the_rest_flows() {
+    let items = ["1".repeat(10_000), object("a", 3)];
+    for size in [1, 64, 1 << 20] {
+        let body = list("10", &items);
+        let pieces = body.as_bytes().chunks(size);
+        let pieces: Vec<_> = pieces.map(|piece| Piece::Bytes(piece.to_vec().into())).collect();
+        let server = Server::script(vec![Answer::ok(pieces)], vec![Answer::watch([])]);
+        let rig = Rig::with(
+            server,
+            |source| source.no_streaming_lists().limits(small()),
+            |builder| builder,
+        );
+        rig.run(10).await;
+        assert_eq!(rig.store.contents(), ["a@3"], "in pieces of {size}");
+        assert_eq!(rig.reflector.quarantined().len(), 1);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn l6_pages_that_repeat_themselves_end_in_one_whole_list() {
     let server = Server::new(|seen| {
