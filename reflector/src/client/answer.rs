@@ -143,6 +143,13 @@ impl Answer {
 
     async fn frame(&mut self) -> Option<Result<Bytes, Error>> {
         loop {
+            if let Some(gunzip) = &mut self.gunzip {
+                match gunzip.read() {
+                    Ok(None) => {}
+                    Ok(Some(piece)) => return Some(Ok(Bytes::copy_from_slice(piece))),
+                    Err(error) => return Some(Err(garbled(self.operation, error))),
+                }
+            }
             let frame = match self.body.frame().await? {
                 Ok(frame) => frame,
                 Err(error) => return Some(Err(transport(self.operation, error))),
@@ -151,11 +158,7 @@ impl Answer {
             let Some(gunzip) = &mut self.gunzip else {
                 return Some(Ok(data));
             };
-            let mut plain = Vec::new();
-            return Some(match gunzip.push(&data, |piece| plain.extend_from_slice(piece)) {
-                Ok(()) => Ok(plain.into()),
-                Err(error) => Err(garbled(self.operation, error)),
-            });
+            gunzip.push(data);
         }
     }
 }

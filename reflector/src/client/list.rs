@@ -120,6 +120,33 @@ impl<K: Object> ListBody<K> {
         Ok(Listed::End(end))
     }
 
+    /// Decompresses some more of what has arrived; how many bytes it came to.
+    fn open(&mut self) -> Result<Option<usize>, Error> {
+        let Some(gunzip) = &mut self.answer.gunzip else {
+            return Ok(None);
+        };
+        let Some(piece) = gunzip.read().map_err(|error| garbled("list", error))? else {
+            return Ok(None);
+        };
+        self.splitter.push_copied(piece);
+        keep_start(&mut self.start, piece);
+        Ok(Some(piece.len()))
+    }
+
+    /// So many bytes have come.
+    fn progress(&mut self, size: usize) -> Result<Listed<K>, Error> {
+        self.bytes += size as u64;
+        if self.context.limits.list_bytes.is_some_and(|max| self.bytes > max) {
+            self.done = true;
+            return Err(Error::new(
+                ErrorKind::Oversize,
+                "list",
+                "the list is larger than its cap",
+            ));
+        }
+        Ok(Listed::Progress(size as u64))
+    }
+
     fn wants_metadata(&self) -> bool {
         self.context.metadata_only || self.purpose != Purpose::Contents
     }
@@ -203,6 +230,14 @@ impl<K: Object> Stream for ListBody<K> {
             return Poll::Ready(Some(part));
         }
         loop {
+            match this.open() {
+                Ok(None) => {}
+                Ok(Some(size)) => return Poll::Ready(Some(this.progress(size))),
+                Err(error) => {
+                    this.done = true;
+                    return Poll::Ready(Some(Err(error)));
+                }
+            }
             let Some(frame) = ready!(Pin::new(&mut this.answer.body).poll_frame(cx)) else {
                 this.done = true;
                 return Poll::Ready(Some(this.end()));
@@ -215,35 +250,21 @@ impl<K: Object> Stream for ListBody<K> {
                     return Poll::Ready(Some(Err(transport("list", error))));
                 }
             };
-            let mut size = 0;
-            let mut pushed = Ok(());
             if let Some(gunzip) = &mut this.answer.gunzip {
-                let splitter = &mut this.splitter;
-                pushed = gunzip.push(&data, |piece| {
-                    size += piece.len();
-                    splitter.push_copied(piece);
-                });
-            } else {
-                size = data.len();
-                if this.bytes < START_MAX as u64 {
-                    let room = START_MAX - this.start.len();
-                    this.start.extend_from_slice(&data[..size.min(room)]);
-                }
-                this.splitter.push(data);
+                gunzip.push(data);
+                continue;
             }
-            this.bytes += size as u64;
-            if let Err(error) = pushed {
-                this.done = true;
-                return Poll::Ready(Some(Err(garbled("list", error))));
-            }
-            if this.context.limits.list_bytes.is_some_and(|max| this.bytes > max) {
-                this.done = true;
-                let error = Error::new(ErrorKind::Oversize, "list", "the list is larger than its cap");
-                return Poll::Ready(Some(Err(error)));
-            }
-            return Poll::Ready(Some(Ok(Listed::Progress(size as u64))));
+            let size = data.len();
+            keep_start(&mut this.start, &data);
+            this.splitter.push(data);
+            return Poll::Ready(Some(this.progress(size)));
         }
     }
+}
+
+fn keep_start(start: &mut Vec<u8>, piece: &[u8]) {
+    let room = START_MAX - start.len();
+    start.extend_from_slice(&piece[..piece.len().min(room)]);
 }
 
 /// A status fits in this.

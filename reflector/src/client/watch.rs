@@ -250,6 +250,21 @@ impl<K: Object> Stream for WatchBody<K> {
             return Poll::Ready(Some(event));
         }
         loop {
+            if let Some(gunzip) = &mut this.answer.gunzip {
+                match gunzip.read() {
+                    Ok(None) => {}
+                    Ok(Some(piece)) => {
+                        let bytes = piece.len() as u64;
+                        this.lines.push(piece);
+                        let partial = this.lines.is_partial();
+                        return Poll::Ready(Some(Ok(Event::Progress { bytes, partial })));
+                    }
+                    Err(error) => {
+                        this.done = true;
+                        return Poll::Ready(Some(Err(garbled("watch", error))));
+                    }
+                }
+            }
             let Some(frame) = ready!(Pin::new(&mut this.answer.body).poll_frame(cx)) else {
                 this.done = true;
                 let last = this.last();
@@ -266,23 +281,13 @@ impl<K: Object> Stream for WatchBody<K> {
                     return Poll::Ready(Some(Err(transport("watch", error))));
                 }
             };
-            let mut size = 0;
             if let Some(gunzip) = &mut this.answer.gunzip {
-                let lines = &mut this.lines;
-                let pushed = gunzip.push(&data, |piece| {
-                    size += piece.len();
-                    lines.push(piece);
-                });
-                if let Err(error) = pushed {
-                    this.done = true;
-                    return Poll::Ready(Some(Err(garbled("watch", error))));
-                }
-            } else {
-                size = data.len();
-                this.lines.push(&data);
+                gunzip.push(data);
+                continue;
             }
+            this.lines.push(&data);
             return Poll::Ready(Some(Ok(Event::Progress {
-                bytes: size as u64,
+                bytes: data.len() as u64,
                 partial: this.lines.is_partial(),
             })));
         }
