@@ -343,7 +343,7 @@ impl<K: Object> Io<K> {
             Self::List(list, _) => match list.next().await {
                 Some(Ok(part)) => {
                     if let crate::Listed::End(_) = part {
-                        // Delivering may have to wait for lists of other sources: they need the place.
+                        // Delivering may take long, and others could list meanwhile.
                         *self = Self::Nothing;
                     }
                     Input::Listed(part)

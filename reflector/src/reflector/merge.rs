@@ -1,8 +1,11 @@
 //! [`Sink`]: one store behind one source or several.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use foldhash::fast::FixedState;
@@ -21,7 +24,7 @@ use super::{
 /// everything as it comes, one call at a time.
 pub(super) struct Sink<'a, K> {
     store: Arc<dyn ReflectorStore<K>>,
-    merge: Option<Merge<K>>,
+    merge: Option<Mutex<Parts<K>>>,
     machines: &'a Machines<K>,
     /// What each source is to be told of the others.
     doubts: Vec<Doubt>,
@@ -34,14 +37,9 @@ struct Doubt {
     news: Notify,
 }
 
-struct Merge<K> {
-    parts: Mutex<Parts<K>>,
-    complete: Notify,
-}
-
 struct Parts<K> {
-    /// The first lists, until all are there.
-    waiting: Vec<Option<Replacement<K>>>,
+    /// What each source has brought, until all have listed.
+    waiting: Vec<Option<Beginning<K>>>,
     /// Whether the store has got those.
     begun: bool,
     /// How far each source has come.
@@ -54,19 +52,66 @@ struct Parts<K> {
     claimed: ResourceVersion,
 }
 
+/// What a source has brought while others have yet to list: its list, and what has changed since.
+struct Beginning<K> {
+    list: Replacement<K>,
+    /// The last state of what has changed; `None` is gone.
+    changed: BTreeMap<ObjectKey, Option<Entry<K>>>,
+}
+
+impl<K: Object> Beginning<K> {
+    /// Begins with a list. Of what was brought `before`, what it keeps is kept.
+    fn new(mut list: Replacement<K>, before: Option<Self>) -> Self {
+        if let Some(before) = before.filter(|_| !list.kept.is_empty()) {
+            let kept: BTreeSet<_> = list.kept.iter().collect();
+            let before = before.contents().entries.into_iter();
+            list.entries
+                .extend(before.filter(|entry| kept.contains(&entry.key)));
+        }
+        Self {
+            list,
+            changed: BTreeMap::new(),
+        }
+    }
+
+    fn take(&mut self, delta: Delta<K>) {
+        match delta {
+            Delta::Added(entry) | Delta::Updated(entry) => {
+                self.changed.insert(entry.key.clone(), Some(entry));
+            }
+            Delta::Deleted(tombstone) => {
+                self.changed.insert(tombstone.key, None);
+            }
+            // There is nothing yet that could be delivered once more.
+            _ => {}
+        }
+    }
+
+    /// What the source has by now.
+    fn contents(self) -> Replacement<K> {
+        let Self { mut list, changed } = self;
+        if !changed.is_empty() {
+            list.entries.retain(|entry| !changed.contains_key(&entry.key));
+            let entries = changed.into_values().flatten();
+            list.entries
+                .extend(entries.map(|entry| entry.cause(Cause::Relist)));
+        }
+        list
+    }
+}
+
 impl<'a, K: Object> Sink<'a, K> {
     pub(super) fn new(store: Arc<dyn ReflectorStore<K>>, machines: &'a Machines<K>) -> Self {
         let sources = machines.len();
-        let merge = (sources > 1).then(|| Merge {
-            parts: Mutex::new(Parts {
+        let merge = (sources > 1).then(|| {
+            Mutex::new(Parts {
                 waiting: (0..sources).map(|_| None).collect(),
                 begun: false,
                 versions: vec![ResourceVersion::UNSET; sources],
                 scopes: vec![Scope::default(); sources],
                 behind: vec![false; sources],
                 claimed: ResourceVersion::UNSET,
-            }),
-            complete: Notify::new(),
+            })
         });
         Self {
             store,
@@ -84,17 +129,15 @@ impl<'a, K: Object> Sink<'a, K> {
         let Some(merge) = &self.merge else {
             return self.store_takes(delta).await;
         };
+        let mut parts = merge.lock().await;
         match delta {
-            Delta::Replaced(replacement) => {
-                let parts = merge.parts.lock().await;
-                if parts.begun {
-                    self.rewound(parts, part, replacement).await
-                } else {
-                    self.first_list(merge, parts, part, replacement).await
-                }
+            Delta::Replaced(replacement) if parts.begun => self.rewound(parts, part, replacement).await,
+            Delta::Replaced(replacement) => self.first_list(parts, part, replacement).await,
+            delta if !parts.begun => {
+                parts.go_on_waiting(part, delta);
+                Ok(())
             }
             Delta::Bookmark(version) => {
-                let mut parts = merge.parts.lock().await;
                 parts.versions[part] = version;
                 match parts.claim() {
                     Some(reached) => self.store.bookmark(reached).await,
@@ -102,8 +145,8 @@ impl<'a, K: Object> Sink<'a, K> {
                 }
             }
             delta => {
-                let mut parts = merge.parts.lock().await;
-                let reached = parts.go_on(part, &delta);
+                parts.note(part, &delta);
+                let reached = parts.claim();
                 if !self.is_past(&parts, part, &delta) {
                     return self.store.merge(delta, reached).await;
                 }
@@ -115,31 +158,33 @@ impl<'a, K: Object> Sink<'a, K> {
         }
     }
 
-    /// Waits until every source has listed: a store that is told of one half of its contents would call the other
-    /// half gone.
+    /// Keeps what a source has listed until all have: a store that is told of one half of its contents would call the
+    /// other half gone. The source goes on meanwhile, for what it is told may be what the others wait for: room.
     async fn first_list(
         &self,
-        merge: &Merge<K>,
         mut parts: MutexGuard<'_, Parts<K>>,
         part: usize,
         replacement: Replacement<K>,
     ) -> Result<(), Closed> {
-        let complete = merge.complete.notified();
-        tokio::pin!(complete);
-        // Told only by somebody who holds the lock after us.
-        complete.as_mut().enable();
-        parts.versions[part] = replacement.version.clone();
-        parts.waiting[part] = Some(replacement);
+        let before = parts.waiting[part].take();
+        if before.is_some() {
+            let is_news = parts.go_back(part, replacement.version.clone());
+            self.raise_doubts(part, is_news);
+        } else {
+            parts.versions[part] = replacement.version.clone();
+            parts.behind[part] = false;
+        }
+        parts.waiting[part] = Some(Beginning::new(replacement, before));
         if parts.waiting.iter().any(Option::is_none) {
-            drop(parts);
-            complete.await;
             return Ok(());
         }
         let version = parts.reached();
         let mut whole = Replacement::new(Vec::new(), version.clone());
         let waiting: Vec<_> = parts.waiting.iter_mut().map(Option::take).collect();
-        for (part, replacement) in waiting.into_iter().enumerate() {
-            let Some(replacement) = replacement else { continue };
+        for (part, beginning) in waiting.into_iter().enumerate() {
+            let Some(replacement) = beginning.map(Beginning::contents) else {
+                continue;
+            };
             parts.widen(part, replacement.entries.iter().map(|entry| &entry.key));
             parts.widen(part, &replacement.kept);
             whole.entries.extend(replacement.entries);
@@ -152,8 +197,6 @@ impl<'a, K: Object> Sink<'a, K> {
         self.store.replace(whole).await?;
         parts.claimed = version;
         parts.begun = true;
-        drop(parts);
-        merge.complete.notify_waiters();
         Ok(())
     }
 
@@ -166,7 +209,6 @@ impl<'a, K: Object> Sink<'a, K> {
         mut replacement: Replacement<K>,
     ) -> Result<(), Closed> {
         let is_news = parts.go_back(part, replacement.version);
-        self.doubts[part].raised.store(false, Ordering::Relaxed);
         let version = parts.reached();
         replacement.version = version.clone();
         parts.widen(part, replacement.entries.iter().map(|entry| &entry.key));
@@ -178,12 +220,18 @@ impl<'a, K: Object> Sink<'a, K> {
         }
         self.store.replace(replacement).await?;
         parts.claimed = version;
+        self.raise_doubts(part, is_news);
+        Ok(())
+    }
+
+    /// Source `part` knows that the history went back; the others have yet to, if that is news.
+    fn raise_doubts(&self, part: usize, is_news: bool) {
+        self.doubts[part].raised.store(false, Ordering::Relaxed);
         let others = self.doubts.iter().enumerate();
         for (_, doubt) in others.filter(|(other, _)| is_news && *other != part) {
             doubt.raised.store(true, Ordering::Relaxed);
             doubt.news.notify_one();
         }
-        Ok(())
     }
 
     /// Waits until another source has found that the history went back, unless source `part` has found so itself since.
@@ -248,21 +296,30 @@ impl<'a, K: Object> Sink<'a, K> {
 }
 
 impl<K: Object> Parts<K> {
-    /// Notes what `delta` says of how far source `part` has come; how far all have come, if that has moved. What a list
-    /// brings comes in no order, and its end is told by a bookmark.
-    fn go_on(&mut self, part: usize, delta: &Delta<K>) -> Option<ResourceVersion> {
+    /// Takes what source `part` brings while others have yet to list.
+    fn go_on_waiting(&mut self, part: usize, delta: Delta<K>) {
+        self.note(part, &delta);
+        if let Delta::Bookmark(version) = delta {
+            self.versions[part] = version;
+        } else if let Some(beginning) = &mut self.waiting[part] {
+            beginning.take(delta);
+        }
+    }
+
+    /// Notes what `delta` says of how far source `part` has come. What a list brings comes in no order, and its end is
+    /// told by a bookmark.
+    fn note(&mut self, part: usize, delta: &Delta<K>) {
         self.widen(part, delta.key());
         let version = match delta {
             Delta::Added(entry) | Delta::Updated(entry) if entry.cause == Cause::Live => {
                 entry.object.version()
             }
             Delta::Deleted(tombstone) if tombstone.cause == Cause::Live => tombstone.version.clone(),
-            _ => return None,
+            _ => return,
         };
         if version > self.versions[part] {
             self.versions[part] = version;
         }
-        self.claim()
     }
 
     /// Notes that the history of source `part` went back to `version`. Whether that is news: then the others have yet to

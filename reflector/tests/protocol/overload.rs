@@ -179,3 +179,57 @@ async fn a_relist_of_one_source_counts_once() {
     assert_eq!(store.contents(), ["y@4", "z@22", "x@5"]);
     assert_eq!(server.lists().len(), 3);
 }
+
+/// The source that has listed already hears what makes room for the one that has not.
+#[tokio::test(start_paused = true)]
+async fn a_source_that_waits_for_others_to_list_still_makes_room_for_them() {
+    let server = Server::new(move |seen| {
+        let a = seen.uri.contains("/namespaces/a/");
+        match (a, seen.is_watch(), seen.param("resourceVersion").as_deref()) {
+            (true, false, _) => Answer::ok([pause(2), text(list("40", &[of("a", "x", 3), of("a", "y", 4)]))]),
+            (false, false, _) => Answer::list("10", &[of("b", "v", 5), of("b", "w", 6)]),
+            (false, true, Some("10")) => Answer::watch([
+                pause(10),
+                event("MODIFIED", &of("b", "v", 15)),
+                event("ADDED", &of("b", "z", 16)),
+                event("DELETED", &of("b", "z", 17)),
+                event("DELETED", &of("b", "w", 18)),
+                pause(60),
+                event("MODIFIED", &of("b", "v", 50)),
+            ]),
+            _ => Answer::watch([]),
+        }
+    });
+    let store = informer_store::Cache::<k8s_openapi::api::core::v1::ConfigMap>::new();
+    let source = |namespace: &str| {
+        informer_reflector::ApiListWatch::namespaced(server.client(), namespace).no_streaming_lists()
+    };
+    let reflector = informer_reflector::Reflector::builder(source("a"), store.clone())
+        .also(source("b"))
+        .max_objects(3)
+        .seed(7)
+        .build();
+    let life = async {
+        tokio::time::sleep(std::time::Duration::from_secs(8)).await;
+        assert_eq!(
+            reflector.state().borrow().reason().map(|reason| reason.as_str()),
+            Some("overloaded")
+        );
+        assert!(!store.is_synced(), "one of two sources is not all there is");
+        tokio::time::sleep(std::time::Duration::from_secs(52)).await;
+        assert_eq!(contents(&store), ["a/x@3", "a/y@4", "b/v@15"]);
+        assert_eq!(reflector.resource_version().to_string(), "18");
+        tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+        assert_eq!(contents(&store), ["a/x@3", "a/y@4", "b/v@50"]);
+    };
+    reflector.run(life).await.expect("overload ends nothing");
+    assert_eq!(server.watches().len(), 2, "the watch went on meanwhile");
+}
+
+fn contents(store: &informer_store::Cache<k8s_openapi::api::core::v1::ConfigMap>) -> Vec<String> {
+    use informer_store::Object;
+    let snapshot = store.snapshot();
+    let all = snapshot.entries();
+    all.map(|(key, object)| format!("{key}@{}", object.version()))
+        .collect()
+}
