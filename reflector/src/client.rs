@@ -248,7 +248,9 @@ impl<K: Object> ApiListWatch<K> {
         self
     }
 
-    /// Changes every object once, before anybody sees it. A panic sets the object apart. Default: nothing.
+    /// Changes every object once, before anybody sees it. Name, namespace, uid and version it must leave as they are, or
+    /// take away: an object that calls itself otherwise than its server does is set apart, as one is on a panic.
+    /// Default: nothing.
     #[must_use]
     pub fn transform(self, transform: impl Fn(&mut K) + Send + Sync + 'static) -> Self {
         self.try_transform(move |object| {

@@ -142,7 +142,7 @@ impl<K> Json<K> {
         }
     }
 
-    /// Leaves out the member at `path` as well, too; lists on the way are stepped through: `["spec", "containers",
+    /// Leaves out the member at `path` as well; lists on the way are stepped through: `["spec", "containers",
     /// "env"]` hides the environment of every container. The object must decode without it.
     #[must_use]
     pub fn hide<S: Into<Box<str>>>(mut self, path: impl IntoIterator<Item = S>) -> Self {

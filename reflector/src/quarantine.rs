@@ -30,7 +30,8 @@ pub struct Quarantined {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum QuarantineEvent {
-    /// An object was put in, or stays in with another version or error.
+    /// An object was put in, or stays in with another version or error. Of the objects of one list that have no readable
+    /// name only the first 64 are told; [`Stats::quarantined`](crate::Stats::quarantined) counts them all.
     In(Quarantined),
     /// An object was decoded after all, or is gone.
     Out(ObjectKey),
@@ -91,6 +92,13 @@ impl Quarantine {
         entry.retry_at = due;
         self.earliest = Some(self.earliest.map_or(due, |earliest| earliest.min(due)));
         std::mem::replace(&mut entry.missed, true)
+    }
+
+    /// Notes that the object was there after all.
+    pub(crate) fn found(&mut self, key: &ObjectKey) {
+        if let Some(entry) = self.held.get_mut(key) {
+            entry.missed = false;
+        }
     }
 
     pub(crate) fn get(&self, key: &ObjectKey) -> Option<&Quarantined> {
@@ -154,7 +162,7 @@ impl Quarantine {
 }
 
 /// Objects without a readable name kept for inspection; more are only counted.
-const UNKEYED_MAX: usize = 64;
+pub(crate) const UNKEYED_MAX: usize = 64;
 /// Reads made in one round, and the least time between rounds: each round costs the watch a reconnect.
 const ROUND_KEYS: usize = 4;
 const ROUND: Duration = Duration::from_secs(30);

@@ -46,6 +46,7 @@ impl<K: Object> Machine<K> {
             entries: Vec::new(),
             index: Index::default(),
             poison: Vec::new(),
+            nameless: 0,
             poison_at: KeyMap::default(),
             untidy: false,
             version: None,
@@ -127,7 +128,7 @@ impl<K: Object> Machine<K> {
                     run.page.items += 1;
                     run.page.news += 1;
                     run.items += 1;
-                    run.poison.push(poison);
+                    run.keep_poison(poison);
                     self.taken(now);
                 }
                 Listed::OtherShard => {
@@ -232,6 +233,7 @@ impl<K: Object> Machine<K> {
         run.page = Page {
             entries_before: run.entries.len(),
             poison_before: run.poison.len(),
+            nameless_before: run.nameless,
             items_before: run.items,
             ..Page::default()
         };

@@ -19,6 +19,7 @@ impl<K: Object> Machine<K> {
         let retry = self.config.quarantine_retry;
         let mut poisoned = std::collections::BTreeSet::new();
         let nameless = run.nameless();
+        self.stats.quarantined += run.more_nameless() as u64;
         for poison in std::mem::take(&mut run.poison) {
             if let Some(key) = &poison.key {
                 if run.index.get(key).is_some() {
@@ -95,7 +96,11 @@ impl<K: Object> Machine<K> {
         }
         let apart = self.index.len() + self.quarantine.len();
         if verdict == Verdict::New && self.quarantine.get(&key).is_none() && self.exceeds(apart + 1) {
-            return self.overflow(now);
+            // Of some that are set apart the last good state is held: those count once.
+            let kept = self.quarantine.keys().filter(|key| self.index.get(key).is_some());
+            if self.exceeds(apart + 1 - kept.count()) {
+                return self.overflow(now);
+            }
         }
         self.poisoned_in_place(now, poison);
         self.advance(&version);
@@ -118,6 +123,9 @@ impl<K: Object> Machine<K> {
         };
         let (key, rest) = (key.clone(), rest.clone());
         self.credentials_retried = false;
+        if got.is_some() {
+            self.quarantine.found(&key);
+        }
         match got {
             Some(Got::Object(item)) if item.key == key => self.reread(item),
             Some(Got::Poison(poison)) => {

@@ -58,8 +58,9 @@ impl<'a> Envelope<'a> {
                 _ => None,
             };
             if let Some(slot) = slot {
+                // One that is there twice leaves as many to be found.
+                wanted -= usize::from(slot.is_empty());
                 *slot = text(members.value());
-                wanted -= 1;
                 if wanted == 0 {
                     return;
                 }

@@ -92,6 +92,28 @@ async fn initial_events_of_too_many_objects_are_overload() {
     assert_eq!(rig.reflector.stats().items, 11);
 }
 
+/// What is held of a bad object and what is known to be wrong with it are one object.
+#[tokio::test(start_paused = true)]
+async fn an_object_set_apart_whose_last_state_is_kept_counts_once() {
+    let server = Server::script(
+        vec![abc()],
+        vec![Answer::watch([
+            event("MODIFIED", &poison("a", 11)),
+            event("ADDED", &poison("c", 12)),
+            event("ADDED", &poison("d", 13)),
+        ])],
+    );
+    let rig = Rig::with(
+        server,
+        |source| source.no_streaming_lists(),
+        |builder| builder.max_objects(4),
+    );
+    rig.run(20).await;
+    assert_eq!(rig.reflector.quarantined().len(), 3);
+    assert_eq!(rig.reflector.stats().relists(RelistReason::Overloaded), 0);
+    assert_eq!(rig.server.lists().len(), 1);
+}
+
 fn of(namespace: &str, name: &str, version: u64) -> String {
     object(name, version).replace("\"default\"", &format!("\"{namespace}\""))
 }

@@ -167,6 +167,37 @@ async fn l8_a_bad_object_that_is_not_there_twice_is_gone() {
     assert_eq!(rig.reflector.stats().gets, 2);
 }
 
+/// It was there in between: that is not twice in a row.
+#[tokio::test(start_paused = true)]
+async fn l8_a_bad_object_that_is_there_in_between_is_not_gone() {
+    let mut reads = 0;
+    let server = Server::new(move |seen| {
+        if !seen.is_watch() {
+            return if seen.uri.ends_with("/configmaps/a") {
+                reads += 1;
+                if reads == 2 {
+                    // The watch has yet to tell of it.
+                    Answer::ok([text(object("a", 99))])
+                } else {
+                    Answer::failure(404, "NotFound", "there is none")
+                }
+            } else if seen.param("limit").as_deref() == Some("1") {
+                Answer::list("11", &[object("b", 5)])
+            } else {
+                abc()
+            };
+        }
+        match seen.param("resourceVersion").as_deref() {
+            Some("10") => Answer::watch([event("MODIFIED", &poison("a", 11))]),
+            _ => Answer::watch([]),
+        }
+    });
+    let rig = Rig::plain(server);
+    rig.run(2000).await;
+    assert_eq!(rig.reflector.stats().gets, 3);
+    assert_eq!(rig.store.contents(), ["a@3", "b@5"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn oddities_of_json_set_the_object_apart_and_nothing_else() {
     let deep = format!(r#""x":{}{}"#, "[".repeat(5000), "]".repeat(5000));
@@ -213,6 +244,54 @@ async fn an_object_with_two_versions_or_names_is_set_apart() {
         assert_eq!(rig.reflector.resource_version().to_string(), "12");
         assert_eq!(rig.reflector.quarantined().len(), 1);
     }
+}
+
+/// A name that is there twice and says the same both times hides nothing of what follows it.
+#[tokio::test(start_paused = true)]
+async fn an_object_that_names_itself_twice_alike_keeps_its_key() {
+    let metadata = |after: &str| {
+        format!(
+            r#"{{"metadata":{{"name":"a","name":"a","uid":"u","resourceVersion":"3","namespace":"default"{after}}}}}"#
+        )
+    };
+    for (object, contents, apart) in [
+        (metadata(""), vec!["a@3"], vec![]),
+        (metadata(r#","labels":5"#), vec![], vec!["default/a"]),
+    ] {
+        let server = Server::script(vec![Answer::list("10", &[object])], vec![Answer::watch([])]);
+        let rig = Rig::plain(server);
+        rig.run(10).await;
+        assert_eq!(rig.store.contents(), contents);
+        let quarantined = rig.reflector.quarantined();
+        let keys: Vec<_> = quarantined
+            .iter()
+            .map(|object| object.key.as_ref().unwrap().to_string())
+            .collect();
+        assert_eq!(keys, apart);
+    }
+}
+
+/// Two bytes each: what is told and kept of them must not be a hundred times as much.
+#[tokio::test(start_paused = true)]
+async fn garbage_in_place_of_objects_is_counted_and_not_kept() {
+    let told = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = Arc::clone(&told);
+    let mut garbage = vec!["1".to_owned(); 5000];
+    garbage.push(object("a", 3));
+    let server = Server::script(vec![Answer::list("10", &garbage)], vec![Answer::watch([])]);
+    let rig = Rig::with(
+        server,
+        |source| source.no_streaming_lists(),
+        |builder| {
+            builder.on_quarantine(move |_| {
+                count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            })
+        },
+    );
+    rig.run(10).await;
+    assert_eq!(rig.store.contents(), ["a@3"]);
+    assert_eq!(rig.reflector.stats().quarantined, 5000);
+    assert_eq!(told.load(std::sync::atomic::Ordering::Relaxed), 64);
 }
 
 /// Which of them is meant nobody knows; one must not be taken for the other.

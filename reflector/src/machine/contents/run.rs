@@ -7,7 +7,7 @@ use super::super::{
     Flight, Index,
     index::{KeyMap, Slot},
 };
-use crate::{Item, ListRequest, Poison};
+use crate::{Item, ListRequest, Poison, quarantine::UNKEYED_MAX};
 
 /// The contents as far as they have been read.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub(in crate::machine) struct ContentsRun<K> {
     pub(super) entries: Vec<Entry<K>>,
     pub(in crate::machine) index: Index,
     pub(in crate::machine) poison: Vec<Poison>,
+    /// How many objects there were whose name could not be read.
+    pub(super) nameless: usize,
     /// Where the poison of a key is among initial events.
     pub(super) poison_at: KeyMap<usize>,
     /// Entries are superseded by later ones or deleted: `index` tells which count.
@@ -50,6 +52,7 @@ pub(super) struct Page {
     /// How much there was of everything when it began.
     pub(super) entries_before: usize,
     pub(super) poison_before: usize,
+    pub(super) nameless_before: usize,
     pub(super) items_before: u64,
     /// What was known of objects that earlier pages had brought.
     pub(super) superseded: Vec<(ObjectKey, Slot)>,
@@ -57,7 +60,7 @@ pub(super) struct Page {
 
 impl<K: Object> ContentsRun<K> {
     pub(in crate::machine) fn len(&self) -> usize {
-        self.index.len() + self.poison.len()
+        self.index.len() + self.poison.len() + self.more_nameless()
     }
 
     /// Forgets what the page has brought so far.
@@ -77,6 +80,7 @@ impl<K: Object> ContentsRun<K> {
             }
         }
         self.poison.truncate(self.page.poison_before);
+        self.nameless = self.page.nameless_before;
         self.items = self.page.items_before;
         (self.page.items, self.page.news, self.page.news_seen) = (0, 0, 0);
     }
@@ -117,7 +121,20 @@ impl<K: Object> ContentsRun<K> {
             self.forget(key);
             self.poison_at.insert(key.clone(), self.poison.len());
         }
-        self.poison.push(poison);
+        self.keep_poison(poison);
+    }
+
+    /// Keeps what is wrong with an object. Without a name it may be two bytes of garbage among millions like it.
+    pub(super) fn keep_poison(&mut self, poison: Poison) {
+        self.nameless += usize::from(poison.key.is_none());
+        if poison.key.is_some() || self.nameless <= UNKEYED_MAX {
+            self.poison.push(poison);
+        }
+    }
+
+    /// How many objects without a readable name there are beside those that are kept.
+    pub(in crate::machine) fn more_nameless(&self) -> usize {
+        self.nameless.saturating_sub(UNKEYED_MAX)
     }
 
     pub(super) fn forget(&mut self, key: &ObjectKey) {
@@ -134,7 +151,7 @@ impl<K: Object> ContentsRun<K> {
 
     /// Whether an object's name could not be read.
     pub(in crate::machine) fn nameless(&self) -> bool {
-        self.poison.iter().any(|poison| poison.key.is_none())
+        self.nameless > 0
     }
 
     /// Leaves of every key only the entry read last, if it still counts.
