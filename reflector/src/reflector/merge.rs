@@ -212,6 +212,11 @@ impl<'a, K: Object> Sink<'a, K> {
         let version = parts.reached();
         replacement.version = version.clone();
         parts.widen(part, replacement.entries.iter().map(|entry| &entry.key));
+        // What has moved to another source since it was listed is that one's to keep.
+        replacement.entries.retain(|entry| {
+            let later = |held: &ResourceVersion| *held > entry.object.version();
+            !self.others_hold(&parts, part, &entry.key, later)
+        });
         // What the others have yet to deliver is in order whatever becomes of it here: their deltas come later.
         for other in (0..self.machines.len()).filter(|other| *other != part) {
             replacement

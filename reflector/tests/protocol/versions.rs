@@ -346,6 +346,46 @@ async fn p5_what_one_source_finds_out_about_the_history_the_others_look_into() {
     assert_eq!(lists_of_b, 2, "once is enough");
 }
 
+/// While one source still reads the list that its doubt made it ask for, an object of it has moved to the other.
+#[tokio::test(start_paused = true)]
+async fn p5_what_moved_during_the_list_of_a_doubt_is_not_taken_back() {
+    let mut listed = [false; 2];
+    let server = Server::new(move |seen| {
+        let a = seen.uri.contains("of%3Da");
+        match (seen.is_watch(), a, seen.param("resourceVersion").as_deref()) {
+            (true, true, Some("1000")) => Answer::watch([pause(1), bookmark("100")]),
+            (true, true, Some("100")) => Answer::watch([pause(5), added("m", 1200)]),
+            (true, false, Some("1100")) => Answer::watch([deleted("m", 1200)]),
+            (true, ..) => Answer::watch([]),
+            (false, ..) if !std::mem::replace(&mut listed[usize::from(a)], true) => {
+                let name = if a { "x" } else { "m" };
+                Answer::list("1000", &[object(name, 600)])
+            }
+            (false, true, _) => Answer::list("100", &[object("x", 90)]),
+            (false, false, _) => Answer::ok([
+                text(list("1100", &[object("m", 1050)]).trim_end_matches('}')),
+                pause(15),
+                text("}"),
+            ]),
+        }
+    });
+    let cache = informer_store::Cache::<k8s_openapi::api::core::v1::ConfigMap>::new();
+    let source = |labels: &str| {
+        informer_reflector::ApiListWatch::namespaced(server.client(), "default")
+            .labels(labels)
+            .no_streaming_lists()
+    };
+    let reflector = informer_reflector::Reflector::builder(source("of=a"), cache.clone())
+        .also(source("of=b"))
+        .seed(7)
+        .build();
+    let run = reflector.run(tokio::time::sleep(Duration::from_secs(60)));
+    run.await.expect("a rewind ends nothing");
+    assert_eq!(reflector.stats().rewinds, 2);
+    let m = cache.get("default", "m").expect("one of the sources has it");
+    assert_eq!(m.metadata.resource_version.as_deref(), Some("1200"));
+}
+
 #[tokio::test(start_paused = true)]
 async fn p6_an_older_answer_is_refused_and_nothing_rises_from_the_dead() {
     let server = Server::script(
