@@ -286,7 +286,7 @@ async fn p5_a_version_that_a_lost_history_gave_out_too_is_read_again() {
             }
             (true, Some("1000")) => Answer::ok([pause(2), event("ERROR", &failure(410, "Expired", "old"))]),
             (true, _) => Answer::watch([]),
-            (false, _) => Answer::list("920", &[again.clone()]),
+            (false, _) => Answer::list("920", std::slice::from_ref(&again)),
         },
     );
     let rig = Rig::plain(server);
