@@ -45,6 +45,26 @@ impl Line {
         turns: 0,
     };
 
+    /// Puts a key at the end, or, with an older place in line, among the early ones.
+    #[inline]
+    fn append<T>(&mut self, index: u32, slots: &mut [Slot<T>]) {
+        let (slot, tail) = (&mut slots[index as usize], self.tail);
+        let seq = slot.seq;
+        (slot.prev, slot.next) = (tail, NONE);
+        if tail == NONE {
+            (self.head, self.tail) = (index, index);
+        } else {
+            let last = &mut slots[tail as usize];
+            if last.seq > seq {
+                self.push_early(seq, index);
+            } else {
+                last.next = index;
+                self.tail = index;
+            }
+        }
+        self.len += 1;
+    }
+
     #[cold]
     fn push_early(&mut self, seq: u64, index: u32) {
         self.early.insert(seq, index);
@@ -256,23 +276,9 @@ impl Lines {
     /// Of the flow without a name, which is never held: it is in its ring whenever it has keys.
     #[inline]
     pub(super) fn push_unnamed<T>(&mut self, index: u32, slots: &mut [Slot<T>]) {
-        let slot = &mut slots[index as usize];
-        let (lane, seq) = (self.lane_of(slot.priority), slot.seq);
+        let lane = self.lane_of(slots[index as usize].priority);
         let line = &mut self.unnamed[lane];
-        let tail = line.tail;
-        (slot.prev, slot.next) = (tail, NONE);
-        if tail == NONE {
-            (line.head, line.tail) = (index, index);
-        } else {
-            let last = &mut slots[tail as usize];
-            if last.seq > seq {
-                line.push_early(seq, index);
-            } else {
-                last.next = index;
-                line.tail = index;
-            }
-        }
-        line.len += 1;
+        line.append(index, slots);
         let linked = line.linked;
         self.lanes[lane].len += 1;
         if !linked {
@@ -282,23 +288,9 @@ impl Lines {
 
     #[inline(never)]
     fn push_named<T>(&mut self, index: u32, flow: u32, slots: &mut [Slot<T>]) {
-        let slot = &mut slots[index as usize];
-        let (lane, seq) = (self.lane_of(slot.priority), slot.seq);
+        let lane = self.lane_of(slots[index as usize].priority);
         let line = self.line_mut(flow, lane);
-        let tail = line.tail;
-        (slot.prev, slot.next) = (tail, NONE);
-        if tail == NONE {
-            (line.head, line.tail) = (index, index);
-        } else {
-            let last = &mut slots[tail as usize];
-            if last.seq > seq {
-                line.push_early(seq, index);
-            } else {
-                last.next = index;
-                line.tail = index;
-            }
-        }
-        line.len += 1;
+        line.append(index, slots);
         let (linked, others) = (line.linked, line.len - 1);
         self.lanes[lane].len += 1;
         if linked {
