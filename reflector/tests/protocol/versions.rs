@@ -246,21 +246,25 @@ async fn p5_watches_that_somebody_ends_before_the_watchdog_trips_do_not_hide_a_r
     }
 }
 
-/// The version of the list is newer than what was seen, but an object in it is older than the one held.
-#[tokio::test(start_paused = true)]
-async fn p5_a_rewound_history_that_got_past_what_was_seen_is_told_by_its_objects() {
+/// A server that lists a@900 and b@950 at 1000, expires the watch after it, and then lists `objects` at `version`.
+fn rewound_to(version: &'static str, objects: Vec<String>) -> Server {
     let mut first = true;
-    let server = Server::new(
+    Server::new(
         move |seen| match (seen.is_watch(), seen.param("resourceVersion").as_deref()) {
             (false, _) if std::mem::take(&mut first) => {
                 Answer::list("1000", &[object("a", 900), object("b", 950)])
             }
             (true, Some("1000")) => Answer::ok([pause(2), event("ERROR", &failure(410, "Expired", "old"))]),
             (true, _) => Answer::watch([]),
-            (false, _) => Answer::list("1100", &[object("a", 800), object("c", 1050)]),
+            (false, _) => Answer::list(version, &objects),
         },
-    );
-    let rig = Rig::plain(server);
+    )
+}
+
+/// The version of the list is newer than what was seen, but an object in it is older than the one held.
+#[tokio::test(start_paused = true)]
+async fn p5_a_rewound_history_that_got_past_what_was_seen_is_told_by_its_objects() {
+    let rig = Rig::plain(rewound_to("1100", vec![object("a", 800), object("c", 1050)]));
     rig.run(60).await;
     assert_eq!(rig.store.contents(), ["a@800", "c@1050"]);
     assert_eq!(rig.store.rewound(), 1, "I2: a declared rewind");
@@ -278,18 +282,7 @@ async fn p5_a_version_that_a_lost_history_gave_out_too_is_read_again() {
         "\"managedFields\"",
         "\"labels\":{\"history\":\"second\"},\"managedFields\"",
     );
-    let mut first = true;
-    let server = Server::new(
-        move |seen| match (seen.is_watch(), seen.param("resourceVersion").as_deref()) {
-            (false, _) if std::mem::take(&mut first) => {
-                Answer::list("1000", &[object("a", 900), object("b", 950)])
-            }
-            (true, Some("1000")) => Answer::ok([pause(2), event("ERROR", &failure(410, "Expired", "old"))]),
-            (true, _) => Answer::watch([]),
-            (false, _) => Answer::list("920", std::slice::from_ref(&again)),
-        },
-    );
-    let rig = Rig::plain(server);
+    let rig = Rig::plain(rewound_to("920", vec![again]));
     rig.run(60).await;
     assert_eq!(rig.store.contents(), ["a@900"]);
     assert_eq!(rig.store.rewound(), 1, "I2: a declared rewind");
