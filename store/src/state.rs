@@ -218,7 +218,7 @@ impl<K: Object> State<K> {
         let hash = key.precomputed_hash();
         let slot = self.slots.next();
         self.reindex(slot, None, Some(&object), prepared);
-        if let Some(namespace) = object.namespace().filter(|text| !text.is_empty()) {
+        if let Some(namespace) = self.namespace_of(&key, &*object) {
             self.namespaces.insert(namespace, slot);
         }
         if let Some(metadata) = &mut self.metadata
@@ -250,6 +250,15 @@ impl<K: Object> State<K> {
     #[inline]
     pub(crate) fn exchange(&mut self, slot: u32, object: &mut Stamped<K>) {
         self.slots.exchange(slot, object);
+    }
+
+    /// The namespace under which `object` is found. Its key tells, unless keys are the user's: that is at hand, while the
+    /// object may have to be waited for.
+    fn namespace_of<'a>(&self, key: &'a ObjectKey, object: &'a K) -> Option<&'a str> {
+        match self.metadata {
+            None => key.namespace(),
+            Some(_) => object.namespace().filter(|text| !text.is_empty()),
+        }
     }
 
     /// Keys of the user's may stay while namespace or name change.
@@ -285,7 +294,7 @@ impl<K: Object> State<K> {
         let (key, object) = self.slots.remove(slot);
         self.key_bytes -= key_bytes(&key);
         self.table.remove(key.precomputed_hash(), slot);
-        if let Some(namespace) = object.namespace().filter(|text| !text.is_empty()) {
+        if let Some(namespace) = self.namespace_of(&key, &object) {
             self.namespaces.remove(namespace, slot);
         }
         if let Some(metadata) = &mut self.metadata
