@@ -533,40 +533,47 @@ fn filled_and_dropped(rounds: usize, sides: &[&dyn Fn() -> Box<dyn Any>]) -> Vec
     samples.into_iter().map(medians).collect()
 }
 
-/// The list of full pods alone: processor time, how much of it the kernel took, and page faults.
+/// The list of full pods alone: processor time until the cache is full and of dropping it, how much of both the kernel
+/// took, and page faults.
 pub(crate) fn list_table(pods: usize, rounds: usize) {
     let script = Script::new(pods);
-    let sides: [(&str, &dyn Fn()); 3] = [
-        ("kube", &|| drop(kube_full(&script, false, 1, 0))),
-        ("kube stripped", &|| drop(kube_full(&script, true, 1, 0))),
-        ("ours", &|| drop(ours_full(&script, 1, 0))),
+    let sides: [(&str, &dyn Fn() -> Box<dyn Any>); 3] = [
+        ("kube", &|| Box::new(kube_full(&script, false, 1, 0))),
+        ("kube stripped", &|| Box::new(kube_full(&script, true, 1, 0))),
+        ("ours", &|| Box::new(ours_full(&script, 1, 0))),
     ];
     let mut samples = vec![Vec::new(); sides.len()];
     for _ in 0..rounds {
         for ((_, side), samples) in sides.iter().zip(&mut samples) {
             let before = kernel();
-            let ((), time) = cpu::timed(side);
+            let (cache, filled) = cpu::timed(side);
+            let dropped = cpu::timed(|| drop(cache)).1;
             let after = kernel();
-            samples.push((time, after.0 - before.0, after.1 - before.1));
+            samples.push((filled, dropped, after.0 - before.0, after.1 - before.1));
         }
     }
     table::head(&[
         "list of full pods",
-        "µs",
-        "of them the kernel's",
+        "fill µs",
+        "least",
+        "drop µs",
+        "least",
+        "of both the kernel's",
         "page faults",
-        "least µs",
     ]);
-    for ((name, _), mut samples) in sides.iter().zip(samples) {
-        samples.sort_unstable();
-        let per = |micros: f64| format!("{:.1}", micros / pods as f64);
-        let (time, kernel, faults) = samples[rounds / 2];
+    let micros = |time: Duration| time.as_secs_f64() * 1e6 / pods as f64;
+    for ((name, _), samples) in sides.iter().zip(samples) {
+        let middle = |of: &dyn Fn(&(Duration, Duration, u64, u64)) -> f64| {
+            let mut all: Vec<_> = samples.iter().map(of).collect();
+            all.sort_unstable_by(f64::total_cmp);
+            (format!("{:.1}", all[rounds / 2]), format!("{:.1}", all[0]))
+        };
+        let filled = middle(&|sample| micros(sample.0));
+        let dropped = middle(&|sample| micros(sample.1));
+        let kernel = middle(&|sample| sample.2 as f64 * 1e4 / pods as f64);
+        let faults = middle(&|sample| sample.3 as f64 / pods as f64);
         table::row(&[
-            name,
-            &per(time.as_secs_f64() * 1e6),
-            &per(kernel as f64 * 1e4),
-            &per(faults as f64),
-            &per(samples[0].0.as_secs_f64() * 1e6),
+            name, &filled.0, &filled.1, &dropped.0, &dropped.1, &kernel.0, &faults.0,
         ]);
     }
 }
@@ -580,21 +587,23 @@ fn kernel() -> (u64, u64) {
     (field(12).unwrap_or_default(), field(7).unwrap_or_default())
 }
 
-/// One stage alone, for callgrind: `full`, `kube`, `stripped`, `metadata`, `slim`.
-pub(crate) fn one(stage: &str, pods: usize) {
+/// One stage alone, so often, for callgrind and sampling profilers: `full`, `kube`, `stripped`, `metadata`, `slim`.
+pub(crate) fn one(stage: &str, pods: usize, rounds: usize) {
     let script = Script::new(pods);
-    match stage {
-        "kube" => drop(std::hint::black_box(kube_full(&script, false, 1, 0))),
-        "stripped" => drop(std::hint::black_box(kube_full(&script, true, 1, 0))),
-        "metadata" => drop(std::hint::black_box(ours_metadata(&script))),
-        "slim" => {
-            let cache = ours_slim(&script);
-            assert_eq!(cache.len(), pods);
-        }
-        "none" => assert!(script.bytes() > 0),
-        _ => {
-            let cache = ours_full(&script, 1, 0);
-            assert_eq!(cache.len(), pods);
+    for _ in 0..rounds {
+        match stage {
+            "kube" => drop(std::hint::black_box(kube_full(&script, false, 1, 0))),
+            "stripped" => drop(std::hint::black_box(kube_full(&script, true, 1, 0))),
+            "metadata" => drop(std::hint::black_box(ours_metadata(&script))),
+            "slim" => {
+                let cache = ours_slim(&script);
+                assert_eq!(cache.len(), pods);
+            }
+            "none" => assert!(script.bytes() > 0),
+            _ => {
+                let cache = ours_full(&script, 1, 0);
+                assert_eq!(cache.len(), pods);
+            }
         }
     }
 }
