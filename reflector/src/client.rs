@@ -2,6 +2,7 @@
 
 mod answer;
 mod api_client;
+mod ground;
 mod list;
 mod request;
 mod shard;
@@ -22,7 +23,7 @@ use kube_client::{
 };
 use serde::de::DeserializeOwned;
 
-use self::{answer::Answer, list::ListBody, request::Target, watch::WatchBody};
+use self::{answer::Answer, ground::Ground, list::ListBody, request::Target, watch::WatchBody};
 pub use self::{
     api_client::{ApiClient, PlainHttp},
     shard::{Shard, ShardField},
@@ -84,6 +85,7 @@ struct Context<K> {
     metadata_only: bool,
     require_uid: bool,
     shard: Option<Arc<Shard>>,
+    ground: Ground,
 }
 
 /// Caps on what a server may send in one answer; how many objects may be held is for
@@ -210,6 +212,7 @@ impl<K: Object + DeserializeOwned> ApiListWatch<K> {
                 metadata_only: R::metadata_api(),
                 require_uid: false,
                 shard: None,
+                ground: Ground::default(),
             },
             compression: Compression::default(),
             streaming: true,
@@ -455,17 +458,26 @@ impl<K: Object> Context<K> {
         index: &Index,
         envelope: &Envelope<'_>,
     ) -> Read<K> {
-        // The object's own block of memory is asked for first and given back for it last: so it lies before the
-        // blocks of its parts, as it will be read, and an allocator that joins free blocks with those before them
-        // has an easy time of it when the objects are dropped in the order in which they came.
-        let place: Vec<u8> = Vec::with_capacity(size_of::<K>() + ARC_COUNTS);
+        // The object's own block of memory is asked for first and given back for it last.
+        let place = self.ground.prepare(size_of::<K>() + ARC_COUNTS);
+        let mut decoded = None;
+        let mut refused = None;
         let decode = || {
-            let object = self.decode.decode_indexed(&Indexed::new(json, index))?;
+            let object = self.decode.decode_indexed(&Indexed::new(json, index));
             drop(std::hint::black_box(place));
-            Ok(Arc::new(object))
+            // Two places of one word each, for the reason that `Reader::owned` has.
+            match object.map(Arc::new) {
+                Ok(object) => decoded = Some(object),
+                Err(error) => refused = Some(error),
+            }
         };
-        let decoded = std::panic::catch_unwind(std::panic::AssertUnwindSafe(decode))
-            .unwrap_or_else(|_| Err(DecodeError::new("the decoder panicked")));
+        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(decode)).is_err() {
+            refused = Some(DecodeError::new("the decoder panicked"));
+        }
+        let decoded = match (decoded, refused) {
+            (Some(object), None) => Ok(object),
+            (_, refused) => Err(refused.unwrap_or_else(|| DecodeError::new("the decoder panicked"))),
+        };
         match (decoded, envelope.key()) {
             (Ok(object), Some(_)) if is_another(&*object, envelope) => {
                 let error = Error::new(
@@ -578,6 +590,8 @@ impl<K> Clone for Context<K> {
             metadata_only: self.metadata_only,
             require_uid: self.require_uid,
             shard: self.shard.clone(),
+            // Each answer's objects are decoded in one row.
+            ground: Ground::default(),
         }
     }
 }

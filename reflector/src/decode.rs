@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use crate::wire::reader::Reader;
 use crate::wire::{
     index::Index,
-    prune::{self, Path},
+    prune::{self, Hidden},
 };
 
 /// Makes an object out of the JSON of one.
@@ -111,7 +111,7 @@ impl StdError for DecodeError {
 /// reads it. What is left out is never allocated. Of what is left out, and of members that the type does not have, only
 /// where strings and brackets end is looked at: whether it is JSON otherwise is not checked.
 pub struct Json<K> {
-    hidden: Vec<Path>,
+    hidden: Hidden,
     #[cfg(feature = "simd-json")]
     scratch: std::sync::Mutex<Scratch>,
     kind: PhantomData<fn() -> K>,
@@ -135,7 +135,7 @@ impl<K> Json<K> {
     #[must_use]
     pub fn whole() -> Self {
         Self {
-            hidden: Vec::new(),
+            hidden: Hidden::default(),
             #[cfg(feature = "simd-json")]
             scratch: std::sync::Mutex::default(),
             kind: PhantomData,
@@ -146,10 +146,7 @@ impl<K> Json<K> {
     /// "env"]` hides the environment of every container. The object must decode without it.
     #[must_use]
     pub fn hide<S: Into<Box<str>>>(mut self, path: impl IntoIterator<Item = S>) -> Self {
-        let path: Path = path.into_iter().map(Into::into).collect();
-        if !path.is_empty() {
-            self.hidden.push(path);
-        }
+        self.hidden.add(path);
         self
     }
 }
@@ -177,11 +174,16 @@ impl<K: DeserializeOwned> Decode<K> for Json<K> {
     #[cfg(not(feature = "simd-json"))]
     fn decode_indexed(&self, object: &Indexed<'_>) -> Result<K, DecodeError> {
         // One check of the whole text is cheaper than one of every string in it.
-        let text = std::str::from_utf8(object.json).map_err(DecodeError::new)?;
+        let text = simdutf8::basic::from_utf8(object.json).map_err(DecodeError::new)?;
         let mut reader = Reader::new(text, object.index);
-        let object = prune::deserialize(&mut reader, &self.hidden).map_err(DecodeError::new)?;
-        reader.end().map_err(DecodeError::new)?;
-        Ok(object)
+        let mut object = prune::deserialize(&mut reader, &self.hidden);
+        // An object is large: it is not moved for what is looked at in passing.
+        if object.is_ok()
+            && let Err(error) = reader.end()
+        {
+            object = Err(error);
+        }
+        object.map_err(DecodeError::new)
     }
 
     #[cfg(feature = "simd-json")]

@@ -7,56 +7,70 @@ use serde::de::{
     value::{BorrowedStrDeserializer, StrDeserializer},
 };
 
-/// A path of member names from the root; lists on the way are stepped through.
-pub(crate) type Path = Box<[Box<str>]>;
+/// The members of an object that are hidden, by name: each whole, or with what is hidden of what it holds. Lists on the way
+/// are stepped through.
+#[derive(Debug, Default)]
+pub(crate) struct Hidden(Vec<(Box<str>, Option<Hidden>)>);
 
-/// Which members are hidden from here on: the paths that lead here, and how far they have been followed.
-#[derive(Clone)]
-struct Trail<'p> {
-    paths: smallvec::SmallVec<[&'p [Box<str>]; 2]>,
-}
-
-impl<'p> Trail<'p> {
-    /// Whether `key` is hidden.
-    fn hides(&self, key: &str) -> bool {
-        self.paths.iter().any(|path| path.len() == 1 && &*path[0] == key)
+impl Hidden {
+    /// Hides the member at `path` as well; an empty path hides nothing.
+    pub(crate) fn add(&mut self, path: impl IntoIterator<Item = impl Into<Box<str>>>) {
+        let mut path = path.into_iter().map(Into::into).peekable();
+        let mut hidden = self;
+        while let Some(name) = path.next() {
+            let known = hidden.0.iter().position(|(member, _)| *member == name);
+            let at = known.unwrap_or(hidden.0.len());
+            if known.is_none() {
+                hidden.0.push((name, Some(Self::default())));
+            }
+            let (_, below) = &mut hidden.0[at];
+            if path.peek().is_none() {
+                *below = None;
+            }
+            match below {
+                Some(below) => hidden = below,
+                // All of it is hidden already.
+                None => return,
+            }
+        }
     }
 
-    /// The trail below `key`.
-    fn below(&self, key: &str) -> Option<Self> {
-        let paths: smallvec::SmallVec<_> = self
-            .paths
-            .iter()
-            .filter(|path| path.len() > 1 && &*path[0] == key)
-            .map(|path| &path[1..])
-            .collect();
-        (!paths.is_empty()).then_some(Self { paths })
+    fn of(&self, key: &str) -> Shown<'_> {
+        match self.0.iter().find(|(member, _)| **member == *key) {
+            None => Shown::Whole,
+            Some((_, Some(below))) => Shown::Without(below),
+            Some((_, None)) => Shown::Not,
+        }
     }
 }
 
-/// Reads a `T` as if the members at `paths` were not there.
+/// How much is shown of a member.
+enum Shown<'p> {
+    Whole,
+    Without(&'p Hidden),
+    Not,
+}
+
+/// Reads a `T` as if what is hidden were not there.
 pub(crate) fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     inner: D,
-    paths: &[Path],
+    hidden: &Hidden,
 ) -> Result<T, D::Error> {
-    if paths.is_empty() {
+    if hidden.0.is_empty() {
         return T::deserialize(inner);
     }
-    let trail = Trail {
-        paths: paths.iter().map(|path| &**path).collect(),
-    };
-    T::deserialize(Pruned { inner, trail })
+    T::deserialize(Pruned { inner, hidden })
 }
 
 struct Pruned<'p, D> {
     inner: D,
-    trail: Trail<'p>,
+    hidden: &'p Hidden,
 }
 
 macro_rules! forward {
     ($($method:ident)*) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
-            self.inner.$method(Watched { inner: visitor, trail: self.trail })
+            self.inner.$method(Watched { inner: visitor, hidden: self.hidden })
         }
     )*};
 }
@@ -89,23 +103,23 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Pruned<'_, D> {
         name: &'static str,
         visitor: V,
     ) -> Result<V::Value, Self::Error> {
-        let Self { inner, trail } = self;
+        let Self { inner, hidden } = self;
         inner.deserialize_newtype_struct(
             name,
             Watched {
                 inner: visitor,
-                trail,
+                hidden,
             },
         )
     }
 
     fn deserialize_tuple<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, Self::Error> {
-        let Self { inner, trail } = self;
+        let Self { inner, hidden } = self;
         inner.deserialize_tuple(
             len,
             Watched {
                 inner: visitor,
-                trail,
+                hidden,
             },
         )
     }
@@ -116,13 +130,13 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Pruned<'_, D> {
         len: usize,
         visitor: V,
     ) -> Result<V::Value, Self::Error> {
-        let Self { inner, trail } = self;
+        let Self { inner, hidden } = self;
         inner.deserialize_tuple_struct(
             name,
             len,
             Watched {
                 inner: visitor,
-                trail,
+                hidden,
             },
         )
     }
@@ -133,13 +147,13 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Pruned<'_, D> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Self::Error> {
-        let Self { inner, trail } = self;
+        let Self { inner, hidden } = self;
         inner.deserialize_struct(
             name,
             fields,
             Watched {
                 inner: visitor,
-                trail,
+                hidden,
             },
         )
     }
@@ -161,7 +175,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Pruned<'_, D> {
 /// A visitor that is shown pruned maps.
 struct Watched<'p, V> {
     inner: V,
-    trail: Trail<'p>,
+    hidden: &'p Hidden,
 }
 
 macro_rules! visit {
@@ -195,24 +209,24 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Watched<'_, V> {
     }
 
     fn visit_some<D: Deserializer<'de>>(self, inner: D) -> Result<V::Value, D::Error> {
-        let trail = self.trail;
-        self.inner.visit_some(Pruned { inner, trail })
+        let hidden = self.hidden;
+        self.inner.visit_some(Pruned { inner, hidden })
     }
 
     fn visit_newtype_struct<D: Deserializer<'de>>(self, inner: D) -> Result<V::Value, D::Error> {
-        let trail = self.trail;
-        self.inner.visit_newtype_struct(Pruned { inner, trail })
+        let hidden = self.hidden;
+        self.inner.visit_newtype_struct(Pruned { inner, hidden })
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, inner: A) -> Result<V::Value, A::Error> {
-        let trail = self.trail;
-        self.inner.visit_seq(PrunedSeq { inner, trail })
+        let hidden = self.hidden;
+        self.inner.visit_seq(PrunedSeq { inner, hidden })
     }
 
     fn visit_map<A: MapAccess<'de>>(self, inner: A) -> Result<V::Value, A::Error> {
         self.inner.visit_map(PrunedMap {
             inner,
-            trail: self.trail,
+            hidden: self.hidden,
             below: None,
         })
     }
@@ -224,15 +238,15 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Watched<'_, V> {
 
 struct PrunedSeq<'p, A> {
     inner: A,
-    trail: Trail<'p>,
+    hidden: &'p Hidden,
 }
 
 impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for PrunedSeq<'_, A> {
     type Error = A::Error;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, A::Error> {
-        let trail = self.trail.clone();
-        self.inner.next_element_seed(Seed { inner: seed, trail })
+        let hidden = self.hidden;
+        self.inner.next_element_seed(Seed { inner: seed, hidden })
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -242,9 +256,9 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for PrunedSeq<'_, A> {
 
 struct PrunedMap<'p, A> {
     inner: A,
-    trail: Trail<'p>,
+    hidden: &'p Hidden,
     /// What is hidden below the key read last.
-    below: Option<Trail<'p>>,
+    below: Option<&'p Hidden>,
 }
 
 impl<'de, A: MapAccess<'de>> MapAccess<'de> for PrunedMap<'_, A> {
@@ -255,11 +269,14 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for PrunedMap<'_, A> {
             let Some(Key(key)) = self.inner.next_key()? else {
                 return Ok(None);
             };
-            if self.trail.hides(&key) {
-                self.inner.next_value::<IgnoredAny>()?;
-                continue;
-            }
-            self.below = self.trail.below(&key);
+            self.below = match self.hidden.of(&key) {
+                Shown::Whole => None,
+                Shown::Without(below) => Some(below),
+                Shown::Not => {
+                    self.inner.next_value::<IgnoredAny>()?;
+                    continue;
+                }
+            };
             return match &key {
                 Cow::Borrowed(key) => seed.deserialize(BorrowedStrDeserializer::new(key)),
                 Cow::Owned(key) => seed.deserialize(StrDeserializer::new(key)),
@@ -270,7 +287,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for PrunedMap<'_, A> {
 
     fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, A::Error> {
         match self.below.take() {
-            Some(trail) => self.inner.next_value_seed(Seed { inner: seed, trail }),
+            Some(hidden) => self.inner.next_value_seed(Seed { inner: seed, hidden }),
             None => self.inner.next_value_seed(seed),
         }
     }
@@ -282,15 +299,15 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for PrunedMap<'_, A> {
 
 struct Seed<'p, T> {
     inner: T,
-    trail: Trail<'p>,
+    hidden: &'p Hidden,
 }
 
 impl<'de, T: DeserializeSeed<'de>> DeserializeSeed<'de> for Seed<'_, T> {
     type Value = T::Value;
 
     fn deserialize<D: Deserializer<'de>>(self, inner: D) -> Result<T::Value, D::Error> {
-        let trail = self.trail;
-        self.inner.deserialize(Pruned { inner, trail })
+        let hidden = self.hidden;
+        self.inner.deserialize(Pruned { inner, hidden })
     }
 }
 

@@ -183,10 +183,12 @@ impl<'i, 'de> Reader<'i, 'de> {
         let is_negative = rest.first() == Some(&b'-');
         let digits = &rest[usize::from(is_negative)..];
         let (mut value, mut count) = (0_u64, 0);
-        while let Some(digit @ b'0'..=b'9') = digits.get(count)
-            && count < 19
-        {
-            value = value * 10 + u64::from(digit - b'0');
+        for byte in digits.iter().take(19) {
+            let digit = byte.wrapping_sub(b'0');
+            if digit > 9 {
+                break;
+            }
+            value = value * 10 + u64::from(digit);
             count += 1;
         }
         let is_whole = matches!(count, 1..19) && !digits.get(count).is_some_and(is_part);

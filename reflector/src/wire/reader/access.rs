@@ -19,10 +19,12 @@ impl<'de> MapAccess<'de> for Members<'_, '_, 'de> {
         let first = std::mem::take(&mut self.first);
         let at = self.reader.at;
         // As servers write it, without white space.
-        if !first && self.reader.bytes().get(at..at + 2) == Some(b",\"") {
-            self.reader.at += 1;
-        } else if !self.reader.has_member(first)? {
-            return Ok(None);
+        match self.reader.bytes().get(at) {
+            Some(b',') if !first && self.reader.bytes().get(at + 1) == Some(&b'"') => self.reader.at += 1,
+            Some(b'"') if first => {}
+            Some(b'}') => return Ok(None),
+            _ if !self.reader.has_member(first)? => return Ok(None),
+            _ => {}
         }
         seed.deserialize(Name(self.reader)).map(Some)
     }
@@ -124,6 +126,8 @@ pub(super) struct Elements<'r, 'i, 'de> {
 impl<'de> SeqAccess<'de> for Elements<'_, '_, 'de> {
     type Error = ReadError;
 
+    // Elements are large, and a call would move them once more.
+    #[inline(always)]
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, ReadError> {
         match self.reader.peek() {
             Some(b']') => return Ok(None),
