@@ -352,3 +352,41 @@ fn nesting_ends_where_it_does_elsewhere() {
         }
     }
 }
+
+#[test]
+fn hidden_paths_hide_what_they_name_and_nothing_beside_it() {
+    let text = r#"{"a":{"b":{"c":1,"d":2},"e":[{"c":3,"d":4},{"d":5}]},"b":{"c":6},"\u0061x":7,"c":null}"#;
+    for (paths, rest) in [
+        (&[&["a"][..]][..], r#"{"ax":7,"b":{"c":6},"c":null}"#),
+        (
+            &[&["a", "b"]],
+            r#"{"a":{"e":[{"c":3,"d":4},{"d":5}]},"ax":7,"b":{"c":6},"c":null}"#,
+        ),
+        // Lists are stepped through.
+        (
+            &[&["a", "e", "d"]],
+            r#"{"a":{"b":{"c":1,"d":2},"e":[{"c":3},{}]},"ax":7,"b":{"c":6},"c":null}"#,
+        ),
+        // One path within another, in either order, and two of one beginning.
+        (&[&["a"], &["a", "b"]], r#"{"ax":7,"b":{"c":6},"c":null}"#),
+        (&[&["a", "b"], &["a"]], r#"{"ax":7,"b":{"c":6},"c":null}"#),
+        (
+            &[&["a", "b", "c"], &["a", "b", "d"], &["b", "c"]],
+            r#"{"a":{"b":{},"e":[{"c":3,"d":4},{"d":5}]},"ax":7,"b":{},"c":null}"#,
+        ),
+        // A name is what it stands for; what is not there, or is no object, can be hidden as well; an empty path hides
+        // nothing.
+        (
+            &[&["ax"], &["c", "d"], &["x", "y"], &[], &["a"], &["b"]],
+            r#"{"c":null}"#,
+        ),
+    ] {
+        let json = paths
+            .iter()
+            .fold(Json::<serde_json::Value>::whole(), |json, path| {
+                json.hide(path.iter().copied())
+            });
+        let read = json.decode(text.as_bytes()).expect("it is JSON");
+        assert_eq!(read.to_string(), rest, "without {paths:?}");
+    }
+}
