@@ -108,8 +108,15 @@ impl StdError for DecodeError {
 /// way every array is allocated at its size.
 ///
 /// Leaves out `metadata.managedFields` unless told otherwise: it is a third of a typical object and hardly anybody
-/// reads it. What is left out is never allocated. Of what is left out, and of members that the type does not have, only
-/// where strings and brackets end is looked at: whether it is JSON otherwise is not checked.
+/// reads it. What is left out is never allocated.
+///
+/// # What is checked
+/// Everything that is read is JSON. Of what is left out, and of members that the type does not have, a string, a number
+/// or a word is JSON as well; of an object or an array only the strings and brackets are looked at: each bracket must
+/// be closed by one of its own kind, so that what follows is what it seems to be. Commas, colons, names, numbers, words
+/// and escapes *inside* of it are not checked, where `serde_json` would: `"managedFields":[1,,2]` is passed over. To
+/// check them as well took 8 % more instructions for a typical pod of which only `managedFields` is left out, and 89 %
+/// more for one of which next to nothing is read. With simd-json everything is checked.
 pub struct Json<K> {
     hidden: Hidden,
     #[cfg(feature = "simd-json")]

@@ -390,3 +390,89 @@ fn hidden_paths_hide_what_they_name_and_nothing_beside_it() {
         assert_eq!(read.to_string(), rest, "without {paths:?}");
     }
 }
+
+#[derive(Debug, Deserialize)]
+struct Few {
+    last: u8,
+}
+
+/// Objects in which a member that nobody reads has this value, by the type or because it is hidden.
+#[track_caller]
+fn reads_over(value: &str) -> bool {
+    let object = format!("{{\"skip\":{value},\"last\":3}}");
+    let few = Json::<Few>::new().decode(object.as_bytes());
+    let hidden = Json::<BTreeMap<String, u8>>::whole()
+        .hide(["skip"])
+        .decode(object.as_bytes());
+    assert_eq!(few.is_ok(), hidden.is_ok(), "{object}");
+    few.is_ok()
+}
+
+#[test]
+fn what_nobody_reads_is_refused_where_it_would_hide_what_follows() {
+    let deep = |depth| "[".repeat(depth) + &"]".repeat(depth);
+    for value in [
+        "[}",
+        "{]",
+        "[{]}",
+        "[[}]",
+        "{\"a\":[}}",
+        "{\"a\":{]]",
+        "[{}",
+        "[\"]",
+        "[[]",
+        "}",
+        "]",
+        "",
+        ",",
+        ":",
+        "tru",
+        "nulll",
+        "01",
+        "-",
+        "1.",
+        "+1",
+        "'a'",
+        "\"a",
+        "\"a\u{1}\"",
+        "\"\\x\"",
+        "\"\\u12\"",
+        "1 2",
+        "{} {}",
+        "[]]",
+        "\"a\"\"b\"",
+    ] {
+        same::<Few>(&format!("{{\"skip\":{value},\"last\":3}}"));
+        assert!(!reads_over(value), "{value}");
+    }
+    for depth in [2, 62, 63, 64, 65, 200] {
+        assert!(reads_over(&deep(depth)), "{depth}");
+        let mismatched = deep(depth).replace("[]", "[}");
+        assert!(!reads_over(&mismatched), "{depth}");
+        let blank = "{\"a\": ".repeat(depth) + "{ }" + &" }".repeat(depth);
+        assert!(reads_over(&blank), "{depth}");
+        assert!(!reads_over(&blank.replacen('}', "]", 1)), "{depth}");
+    }
+}
+
+/// The limit of what is checked: as documented, no less and no more.
+#[test]
+fn what_is_within_the_brackets_of_what_nobody_reads_is_not_looked_at() {
+    for value in [
+        "[1,,2]",
+        "[tru]",
+        "{\"a\"}",
+        "{1:2}",
+        "[\"\\x\"]",
+        "[\"\u{1}\"]",
+        "[1 2]",
+        "[,]",
+        "[:]",
+    ] {
+        assert!(reads_over(value), "{value}");
+        assert!(
+            serde_json::from_str::<serde_json::Value>(value).is_err(),
+            "{value}"
+        );
+    }
+}

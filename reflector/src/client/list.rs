@@ -51,7 +51,15 @@ impl<K: Object> ListBody<K> {
     fn part(&mut self) -> Option<Result<Listed<K>, Error>> {
         match self.splitter.next_part() {
             Part::More => None,
-            Part::Item(item) => Some(Ok(read_item(&self.context, &self.held, self.purpose, item))),
+            Part::Item(item) => {
+                let read = read_item(&self.context, &self.held, self.purpose, item);
+                if !matches!(read, Listed::Object(_)) && !item.is_paired() {
+                    return Some(Err(
+                        self.malformed("the brackets of an item do not belong together")
+                    ));
+                }
+                Some(Ok(read))
+            }
             Part::Oversize(head) => {
                 let envelope = Envelope::read(&head);
                 let error = Error::new(ErrorKind::Oversize, "list", "an item is larger than its cap");

@@ -16,6 +16,8 @@ pub(crate) struct Block {
     pub(crate) opening: u64,
     /// `}` and `]`.
     pub(crate) closing: u64,
+    /// Of the brackets, `{` and `}`; of other bytes it says nothing.
+    pub(crate) curly: u64,
     pub(crate) commas: u64,
     /// Quotes, backslashes, and control characters, which may not be in a string as they are.
     pub(crate) stops: u64,
@@ -27,7 +29,7 @@ impl Block {
     fn read<S: Simd>(simd: S, bytes: &[u8; SIZE]) -> Self {
         let bytes = u8x64::from_slice(simd, bytes);
         // This bit is all that sets `{` apart from `[`, and `}` from `]`; no other byte turns into one of them.
-        let folded = bytes | 0x20;
+        let folded = bytes | CURLY;
         // Each of these is zero for the bytes it stands for. Compilers make less of an "or" of masks.
         let (quotes, backslashes) = (bytes ^ b'"', bytes ^ b'\\');
         let controls = bytes.max(b' ' - 1) ^ (b' ' - 1);
@@ -37,6 +39,7 @@ impl Block {
             backslashes: backslashes.simd_eq(0).to_bitmask(),
             opening: folded.simd_eq(b'{').to_bitmask(),
             closing: folded.simd_eq(b'}').to_bitmask(),
+            curly: (bytes & CURLY).simd_eq(CURLY).to_bitmask(),
             commas: bytes.simd_eq(b',').to_bitmask(),
             stops: stops.simd_eq(0).to_bitmask(),
         }
@@ -116,5 +119,6 @@ pub(crate) fn bits(mut set: u64) -> impl Iterator<Item = u64> {
     )
 }
 
+const CURLY: u8 = b'{' ^ b'[';
 /// Bytes of a block.
 pub(crate) const SIZE: usize = u64::BITS as usize;

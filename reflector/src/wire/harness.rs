@@ -1,5 +1,7 @@
 //! What must hold for any bytes: run by the fuzz targets, and over their corpus by the tests here.
 
+use std::fmt::Debug;
+
 use bytes::Bytes;
 use fearless_simd::Level;
 use serde::{Deserialize, de::IgnoredAny};
@@ -8,7 +10,7 @@ use serde_json::Value;
 use super::{
     envelope::{Envelope, ends_initial_events},
     event,
-    index::Index,
+    index::{Index, PAIRED_DEPTH, Unpaired},
     lines::{Lines, TooLong},
     prune,
     reader::Reader,
@@ -77,6 +79,17 @@ pub fn splitter(data: &[u8]) {
 }
 
 fn agrees_with_a_plain_parser(data: &[u8], item_max: usize, found: &Split) {
+    let is_json = |json: &[u8]| serde_json::from_slice::<IgnoredAny>(json).is_ok();
+    if found.ended && !is_json(data) {
+        let mut items = found
+            .items
+            .iter()
+            .map(|item| item.as_ref().unwrap_or_else(|head| head));
+        assert!(
+            items.any(|item| !is_json(item)),
+            "what is no JSON is no complete list, unless it is one of the items"
+        );
+    }
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     #[expect(dead_code, reason = "whether it can be read is what matters")]
@@ -233,6 +246,53 @@ pub fn index(data: &[u8]) {
         }
         assert_eq!(index.stop(at), next, "from {at}");
     }
+    let outside = outside_of_strings(data);
+    for (nth, (at, byte)) in outside.iter().enumerate() {
+        if !b"{[".contains(byte) {
+            continue;
+        }
+        let (mut depth, mut commas, mut end) = (0, 0, None);
+        let (mut open, mut deepest, mut paired) = (Vec::new(), 0, Err(Unpaired::CutOff));
+        for (at, byte) in &outside[nth..] {
+            match byte {
+                b'{' | b'[' => {
+                    depth += 1;
+                    open.push(*byte);
+                    deepest = deepest.max(open.len());
+                }
+                b'}' | b']' => {
+                    depth -= 1;
+                    let alike = open.pop().is_some_and(|open| open ^ byte == b'{' ^ b'}');
+                    if !alike && paired == Err(Unpaired::CutOff) {
+                        paired = Err(Unpaired::Kinds);
+                    }
+                }
+                _ => commas += usize::from(depth == 1),
+            }
+            if depth == 0 {
+                end = Some(*at);
+                break;
+            }
+        }
+        if let (Some(end), Err(Unpaired::CutOff)) = (end, paired) {
+            paired = Ok(end);
+        }
+        match index.end(data, *at) {
+            Err(Unpaired::Deep) => assert!(deepest > PAIRED_DEPTH, "{deepest} is not deep"),
+            found => assert_eq!(found, paired, "the end of what begins at {at}"),
+        }
+        if data.len() < 1024 {
+            assert_eq!(
+                index.commas(*at),
+                end.map(|_| commas),
+                "commas in what begins at {at}"
+            );
+        }
+    }
+}
+
+/// Brackets and commas that are in no string, and where.
+fn outside_of_strings(data: &[u8]) -> Vec<(usize, u8)> {
     let mut outside = Vec::new();
     let (mut string, mut escaped) = (false, false);
     for (at, byte) in data.iter().enumerate() {
@@ -247,31 +307,7 @@ pub fn index(data: &[u8]) {
         }
         escaped = false;
     }
-    for (nth, (at, byte)) in outside.iter().enumerate() {
-        if !b"{[".contains(byte) {
-            continue;
-        }
-        let (mut depth, mut commas, mut end) = (0, 0, None);
-        for (at, byte) in &outside[nth..] {
-            match byte {
-                b'{' | b'[' => depth += 1,
-                b'}' | b']' => depth -= 1,
-                _ => commas += usize::from(depth == 1),
-            }
-            if depth == 0 {
-                end = Some(*at);
-                break;
-            }
-        }
-        assert_eq!(index.end(*at), end, "the end of what begins at {at}");
-        if data.len() < 1024 {
-            assert_eq!(
-                index.commas(*at),
-                end.map(|_| commas),
-                "commas in what begins at {at}"
-            );
-        }
-    }
+    outside
 }
 
 /// What is read of an object without decoding it is what a decoder reads.
@@ -371,17 +407,53 @@ pub fn reader(data: &[u8]) {
         hidden.add(path);
     }
     let mut plain = serde_json::Deserializer::from_str(text);
-    if let Ok(known) = prune::deserialize::<Value, _>(&mut plain, &hidden)
-        && plain.end().is_ok()
-    {
-        let index = Index::new(data);
-        let mut reader = Reader::new(text, &index);
-        let read = prune::deserialize::<Value, _>(&mut reader, &hidden);
-        assert_eq!(
-            read.expect("what serde_json reads over can be stepped over"),
-            known
-        );
-        reader.end().expect("nothing follows");
+    let known =
+        prune::deserialize::<Value, _>(&mut plain, &hidden).and_then(|value| plain.end().map(|()| value));
+    let index = Index::new(data);
+    let mut reader = Reader::new(text, &index);
+    let read =
+        prune::deserialize::<Value, _>(&mut reader, &hidden).and_then(|value| reader.end().map(|()| value));
+    skips_alike(text, read, known);
+    skips_alike(text, read_whole::<Few>(text), serde_json::from_str::<Few>(text));
+}
+
+/// A type that has next to nothing of an object.
+#[derive(Debug, Deserialize, PartialEq)]
+struct Few {
+    metadata: Option<FewMeta>,
+}
+
+#[derive(Debug, Deserialize, PartialEq)]
+struct FewMeta {
+    name: Option<String>,
+}
+
+/// Whoever steps over a part reads the rest as `serde_json` does, and refuses less only where all brackets belong
+/// together.
+fn skips_alike<T: PartialEq + Debug>(
+    text: &str,
+    read: Result<T, super::reader::ReadError>,
+    known: serde_json::Result<T>,
+) {
+    match (read, known) {
+        (read, Ok(known)) => {
+            assert_eq!(
+                read.expect("what serde_json reads over can be stepped over"),
+                known
+            );
+        }
+        (Ok(_), Err(_)) => {
+            let mut open = Vec::new();
+            for (at, byte) in outside_of_strings(text.as_bytes()) {
+                match byte {
+                    b'{' | b'[' => open.push(byte),
+                    b'}' | b']' => assert_eq!(open.pop(), Some(byte ^ b'{' ^ b'}'), "the bracket at {at}"),
+                    _ => {}
+                }
+            }
+            assert!(open.is_empty(), "what is open is closed");
+        }
+        (Err(_), Err(_)) => {}
     }
 }
 

@@ -45,6 +45,17 @@ impl Marks {
     }
 }
 
+/// Why a container does not end as it should.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unpaired {
+    /// Its last bracket is missing.
+    CutOff,
+    /// A bracket is closed by one of the other kind.
+    Kinds,
+    /// It nests deeper than is looked at here.
+    Deep,
+}
+
 /// The number of bits that are set.
 #[inline(always)]
 fn count(bits: u64) -> u8 {
@@ -133,31 +144,58 @@ impl Index {
         Some(nth * SIZE + stops.trailing_zeros() as usize)
     }
 
-    /// Where the container ends whose first bracket is at `at`: the place of the bracket that closes it, whichever
-    /// that is.
-    pub(crate) fn end(&self, at: usize) -> Option<usize> {
-        let mut nth = at / SIZE;
-        let mut marks = self.0.get(nth)?.behind(at);
-        let mut depth = 0;
-        loop {
-            let (opened, closed) = (u32::from(marks.opened), u32::from(marks.closed));
-            if closed < depth {
-                depth = depth + opened - closed;
-            } else {
-                for bit in blocks::bits(marks.opening | marks.closing) {
-                    if marks.opening & bit != 0 {
-                        depth += 1;
+    /// Where the container ends whose first bracket is at `at` of `text`: the place of the bracket that closes it. Every
+    /// bracket in between must be closed by one of its own kind.
+    ///
+    /// This is what is checked of a value that nobody reads. Most brackets of a typical object, those of empty
+    /// containers, are checked a block at a time.
+    pub(crate) fn end(&self, text: &[u8], at: usize) -> Result<usize, Unpaired> {
+        dispatch!(Level::new(), simd => self.end_with(simd, text, at))
+    }
+
+    #[inline(always)]
+    fn end_with<S: Simd>(&self, simd: S, text: &[u8], at: usize) -> Result<usize, Unpaired> {
+        if matches!(text.get(at..at + 2), Some(b"{}" | b"[]")) {
+            return Ok(at + 1);
+        }
+        let first = at / SIZE * SIZE;
+        let mut kept = from(at);
+        // What is open, the innermost lowest: a one for an object. The topmost one says where it ends.
+        let mut open = 1_u64;
+        let found = blocks::each(
+            simd,
+            text.get(first..).unwrap_or_default(),
+            #[inline(always)]
+            |block, begin, _| {
+                let Some(marks) = self.0.get((first + begin) / SIZE) else {
+                    return ControlFlow::Break(Err(Unpaired::CutOff));
+                };
+                let (opening, closing) = (marks.opening & kept, marks.closing & kept);
+                kept = u64::MAX;
+                let alike = !(block.curly ^ (block.curly >> 1));
+                let empty = opening & (closing >> 1) & alike;
+                for bit in blocks::bits((opening | closing) ^ (empty | empty << 1)) {
+                    let kind = u64::from(block.curly & bit != 0);
+                    if opening & bit != 0 {
+                        if open > u64::MAX / 2 {
+                            return ControlFlow::Break(Err(Unpaired::Deep));
+                        }
+                        open = open << 1 | kind;
                         continue;
                     }
-                    depth = depth.checked_sub(1)?;
-                    if depth == 0 {
-                        return Some(nth * SIZE + bit.trailing_zeros() as usize);
+                    if open & 1 != kind {
+                        return ControlFlow::Break(Err(Unpaired::Kinds));
+                    }
+                    open >>= 1;
+                    if open == 1 {
+                        let end = first + begin + bit.trailing_zeros() as usize;
+                        return ControlFlow::Break(Ok(end));
                     }
                 }
-            }
-            nth += 1;
-            marks = *self.0.get(nth)?;
-        }
+                ControlFlow::Continue(())
+            },
+        );
+        found.unwrap_or(Err(Unpaired::CutOff))
     }
 
     /// How many commas are between the elements of the array whose first bracket is at `at`; `None` if it does not end
@@ -219,3 +257,6 @@ fn from(at: usize) -> u64 {
 const KEPT: usize = 256 * 1024;
 /// How far ahead elements are counted: more than any array of a Kubernetes object takes, few enough for bad intent.
 const COUNT_MAX: usize = 64 * 1024;
+/// How many containers can be open at once where their brackets are paired.
+#[cfg(any(test, fuzzing))]
+pub(crate) const PAIRED_DEPTH: usize = u64::BITS as usize - 1;

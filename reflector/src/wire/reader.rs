@@ -16,7 +16,7 @@ use serde::de::{
 use access::{Elements, Members, Variant};
 
 use super::{
-    index::Index,
+    index::{Index, Unpaired},
     scan::{StringEnd, string_end},
 };
 
@@ -272,28 +272,21 @@ impl<'i, 'de> Reader<'i, 'de> {
         visitor.visit_bool(value)
     }
 
-    /// Steps over a value. What is inside a container is not looked at.
+    /// Steps over a value. Of what is inside a container only the brackets are looked at, and where strings end: see
+    /// [`Json`](crate::Json) for what that comes to.
     fn skip(&mut self) -> Result<(), ReadError> {
         match self.peek() {
             None => return Err(self.wrong("the JSON is cut off")),
-            Some(first @ (b'{' | b'[')) => {
-                let end = self.index.end(self.at);
-                let last = end.and_then(|end| self.bytes().get(end));
-                // The brackets of a pair differ in the same bits, whichever pair it is.
-                let (Some(end), Some(last)) = (end, last) else {
-                    return Err(self.wrong("the JSON is cut off"));
-                };
-                if first ^ last != b'{' ^ b'}' {
-                    return Err(self.wrong("brackets do not belong together"));
-                }
-                self.at = end + 1;
-            }
+            Some(b'{' | b'[') => match self.index.end(self.bytes(), self.at) {
+                Ok(end) => self.at = end + 1,
+                Err(Unpaired::CutOff) => return Err(self.wrong("the JSON is cut off")),
+                Err(Unpaired::Kinds) => return Err(self.wrong("brackets do not belong together")),
+                Err(Unpaired::Deep) => self.skip_deep()?,
+            },
             Some(b'"') => {
-                let inside = &self.bytes()[self.at + 1..];
-                let StringEnd::Quote(end) = string_end(inside) else {
-                    return Err(self.wrong("a string does not end"));
-                };
-                self.at += end + 2;
+                if self.plain().is_none() {
+                    self.escaped_with(serde_json::from_str::<de::IgnoredAny>)?;
+                }
             }
             Some(_) => {
                 let rest = &self.bytes()[self.at..];
@@ -306,6 +299,20 @@ impl<'i, 'de> Reader<'i, 'de> {
             }
         }
         Ok(())
+    }
+
+    /// Steps over a container that nests deeper than others.
+    #[cold]
+    fn skip_deep(&mut self) -> Result<(), ReadError> {
+        let values = serde_json::Deserializer::from_str(&self.text[self.at..]);
+        let mut values = values.into_iter::<de::IgnoredAny>();
+        match values.next() {
+            Some(Ok(de::IgnoredAny)) => {
+                self.at += values.byte_offset();
+                Ok(())
+            }
+            _ => Err(self.wrong("the JSON is malformed")),
+        }
     }
 
     /// Steps into a container.

@@ -160,7 +160,13 @@ impl Nesting {
         let (opening, closing) = (block.opening & outside, block.closing & outside);
         // Only where the end may be, or the deepest place, do single brackets matter.
         let (opened, closed) = (opening.count_ones(), closing.count_ones());
-        if closed < self.depth && self.depth + opened <= self.deepest {
+        // Empty containers, of which there are many where there are many brackets, lead no deeper than one.
+        let down = || {
+            let empty = opening & (closing >> 1);
+            (opening ^ empty).count_ones() + u32::from(empty != 0)
+        };
+        if closed < self.depth && (self.depth + opened <= self.deepest || self.depth + down() <= self.deepest)
+        {
             self.depth = self.depth + opened - closed;
             return (outside, None);
         }

@@ -3,14 +3,23 @@
 use std::borrow::Cow;
 
 use bytes::{Buf, Bytes, BytesMut};
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{
+    Deserialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 
 use super::{
-    index::Index,
+    index::{Index, Unpaired},
     scan::{Skipper, read_string, trim_start},
 };
 
 /// Cuts the items out of a list that arrives in pieces, and reads the list's own head.
+///
+/// # Contract
+/// A list ends with [`Part::End`] only if everything around its items is JSON: every comma stands between two members
+/// or two items, and nothing else does. An item must end with the bracket that belongs to its first, or be a string, a
+/// number or a word of JSON; what is inside its brackets is for its reader to judge. Of members of the list that nobody
+/// asked for, what is larger than 256 KiB is stepped over by its brackets alone.
 ///
 /// # Memory
 /// Of what one piece has whole nothing is copied. Only what is torn between pieces is put together, and only as much of
@@ -32,6 +41,8 @@ pub(crate) struct Splitter {
     list: ListHead,
     /// The members there have been, of those that count; `None` for the items.
     seen: Vec<Option<Member>>,
+    /// Whether a part of the member that is being stepped over is not kept.
+    is_cut: bool,
 }
 
 /// What a list says of itself.
@@ -58,8 +69,12 @@ pub(crate) struct ListMeta {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Place {
     Start,
-    /// Before a key, or the end.
+    /// Behind the first bracket: before a key, or the end.
+    First,
+    /// Behind a comma: before a key.
     Key,
+    /// Behind a member: before a comma, or the end.
+    Behind,
     /// In a key.
     Name,
     /// Behind the key of this member, or of the items.
@@ -68,9 +83,13 @@ enum Place {
     Value(Member),
     /// Before `[` or `null`.
     Items,
-    /// Before an item, a comma or the end.
-    Between,
+    /// Behind the first bracket of the items: before an item, or their end.
+    FirstItem,
+    /// Behind a comma: before an item.
+    NextItem,
     Item,
+    /// Behind an item: before a comma, or their end.
+    BehindItem,
     End,
 }
 
@@ -90,6 +109,20 @@ pub(crate) struct Scanned<'a> {
     pub(crate) deepest: u32,
     /// Its index, if it is an object.
     pub(crate) index: Option<&'a Index>,
+}
+
+impl Scanned<'_> {
+    /// Whether every bracket is closed by one of its own kind. Where they are not, the end of the item is a guess, and
+    /// another may be hidden inside.
+    ///
+    /// Who decodes the item finds out anyway; this is for those who do not, or failed.
+    pub(crate) fn is_paired(&self) -> bool {
+        match self.index.map(|index| index.end(self.json, 0)) {
+            None => true,
+            Some(Err(Unpaired::Deep)) => is_json(self.json),
+            Some(end) => end == Ok(self.json.len() - 1),
+        }
+    }
 }
 
 /// What comes next out of a [`Splitter`].
@@ -204,6 +237,7 @@ impl Splitter {
             head: None,
             list: ListHead::default(),
             seen: Vec::new(),
+            is_cut: false,
         }
     }
 
@@ -229,13 +263,15 @@ impl Splitter {
         loop {
             let more = match self.place {
                 Place::Item => match self.item() {
-                    Some(found) => return self.found(found),
+                    Some(found) => return self.found(found).unwrap_or(GARBLED),
                     None => self.input.more(),
                 },
                 Place::Name => match self.scan() {
                     Some(end) if end > HEAD_MAX => return TOO_LARGE,
                     Some(end) => {
-                        let member = Self::named(&self.input.bytes()[..end]);
+                        let Some(member) = Self::named(&self.input.bytes()[..end]) else {
+                            return HEAD_GARBLED;
+                        };
                         if member != Some(Member::Other) {
                             if self.seen.contains(&member) {
                                 return Part::Malformed("the list has a member twice");
@@ -254,14 +290,17 @@ impl Splitter {
                     Some(end) if end > HEAD_MAX && member != Member::Other => return TOO_LARGE,
                     Some(end) => {
                         if self.member(member, end).is_none() {
-                            return Part::Malformed("the list's head is garbled");
+                            return HEAD_GARBLED;
                         }
                         self.input.advance(end);
-                        self.place = Place::Key;
+                        self.place = Place::Behind;
                         true
                     }
-                    // A member nobody asked for need not be kept while it is skipped.
-                    None if member == Member::Other => self.drop_scanned(),
+                    // A large member that nobody asked for is not kept while it is stepped over.
+                    None if member == Member::Other && (self.is_cut || self.input.len() > HEAD_MAX) => {
+                        self.is_cut = true;
+                        self.drop_scanned()
+                    }
                     None if self.input.len() > HEAD_MAX => return TOO_LARGE,
                     None => self.input.more(),
                 },
@@ -295,16 +334,10 @@ impl Splitter {
             });
         };
         match (&self.place, byte) {
-            (Place::Start, b'{') => {
-                self.input.advance(1);
-                self.place = Place::Key;
-            }
-            (Place::Key | Place::Between, b',') => self.input.advance(1),
-            (Place::Key, b'}') => {
-                self.input.advance(1);
-                self.place = Place::End;
-            }
-            (Place::Key, b'"') => self.begin(Place::Name),
+            (Place::Start, b'{') => self.advance_to(Place::First),
+            (Place::Behind, b',') => self.advance_to(Place::Key),
+            (Place::First | Place::Behind, b'}') => self.advance_to(Place::End),
+            (Place::First | Place::Key, b'"') => self.begin(Place::Name),
             (Place::Colon(member), b':') => {
                 let value = member.map_or(Place::Items, Place::Value);
                 self.input.advance(1);
@@ -312,8 +345,7 @@ impl Splitter {
             }
             (Place::Items, b'[') => {
                 self.list.has_items = true;
-                self.input.advance(1);
-                self.place = Place::Between;
+                self.advance_to(Place::FirstItem);
             }
             (Place::Items, b'n') => {
                 if self.input.len() < 4 {
@@ -324,40 +356,52 @@ impl Splitter {
                 }
                 self.list.has_items = true;
                 self.input.advance(4);
-                self.place = Place::Key;
+                self.place = Place::Behind;
             }
-            (Place::Between, b']') => {
-                self.input.advance(1);
-                self.place = Place::Key;
-            }
-            (Place::Between, _) => {
+            (Place::FirstItem | Place::BehindItem, b']') => self.advance_to(Place::Behind),
+            (Place::BehindItem, b',') => self.advance_to(Place::NextItem),
+            (
+                Place::FirstItem | Place::NextItem,
+                b'{' | b'[' | b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n',
+            ) => {
                 self.index.clear();
                 self.begin(Place::Item);
             }
+            (Place::FirstItem | Place::NextItem | Place::BehindItem, _) => return Some(GARBLED),
             (Place::End, _) => return Some(Part::Malformed("something follows the list")),
             _ => return Some(Part::Malformed("the answer is no list")),
         }
         None
     }
 
+    /// Steps over one byte.
+    fn advance_to(&mut self, place: Place) {
+        self.input.advance(1);
+        self.place = place;
+    }
+
     /// What is at this place begins here.
     fn begin(&mut self, place: Place) {
         self.skipper = Skipper::default();
+        self.is_cut = false;
         self.scanned = 0;
         self.place = place;
     }
 
-    /// Which member a name stands for; `None` for the items.
-    fn named(name: &[u8]) -> Option<Member> {
+    /// Which member a name stands for, and within `None` for the items; `None` if it is no name.
+    #[expect(clippy::option_option, reason = "the inner one is what a place has")]
+    fn named(name: &[u8]) -> Option<Option<Member>> {
         let plain = &name[1..name.len() - 1];
         let unescaped = plain.contains(&b'\\').then(|| read_string(name)).flatten();
-        match unescaped.as_ref().map_or(plain, |name| name.as_bytes()) {
+        let member = match unescaped.as_ref().map_or(plain, |name| name.as_bytes()) {
             b"items" => None,
             b"kind" => Some(Member::Kind),
             b"apiVersion" => Some(Member::ApiVersion),
             b"metadata" => Some(Member::Metadata),
-            _ => Some(Member::Other),
-        }
+            _ if is_json(name) => Some(Member::Other),
+            _ => return None,
+        };
+        Some(member)
     }
 
     fn scan(&mut self) -> Option<usize> {
@@ -395,31 +439,50 @@ impl Splitter {
                 None
             };
         };
+        let last = end.checked_sub(1).map(|last| self.input.bytes()[last]);
         self.keep_head(end);
-        self.place = Place::Between;
+        self.place = Place::BehindItem;
         self.scanned = 0;
         self.taken = end;
         // Nothing is left of the item where its rest was dropped and what ends it came later.
         Some(if let Some(head) = self.head.take() {
-            Found::Rest(head)
+            Found::Rest { head, last }
         } else {
             Found::Whole { is_container }
         })
     }
 
-    fn found(&self, found: Found) -> Part<'_> {
+    /// `None` if the item is none: then who knows where the next one begins.
+    fn found(&self, found: Found) -> Option<Part<'_>> {
         let json = &self.input.bytes()[..self.taken];
-        match found {
-            Found::Rest(head) => Part::Oversize(Cow::Owned(head)),
-            Found::Whole { .. } if json.len() > self.item_max => {
-                Part::Oversize(Cow::Borrowed(&json[..json.len().min(OVERSIZE_HEAD)]))
+        Some(match found {
+            Found::Rest { head, last } => {
+                if !are_a_pair(head.first().copied(), last) {
+                    return None;
+                }
+                Part::Oversize(Cow::Owned(head))
             }
-            Found::Whole { is_container } => Part::Item(Scanned {
-                json,
-                deepest: self.skipper.deepest(),
-                index: is_container.then_some(&self.index),
-            }),
-        }
+            Found::Whole { is_container } => {
+                let is_item = if is_container {
+                    are_a_pair(json.first().copied(), json.last().copied())
+                } else {
+                    is_json(json)
+                };
+                if !is_item {
+                    return None;
+                }
+                if json.len() > self.item_max {
+                    return Some(Part::Oversize(Cow::Borrowed(
+                        &json[..json.len().min(OVERSIZE_HEAD)],
+                    )));
+                }
+                Part::Item(Scanned {
+                    json,
+                    deepest: self.skipper.deepest(),
+                    index: is_container.then_some(&self.index),
+                })
+            }
+        })
     }
 
     /// Keeps of these bytes of an item that is longer than its cap what belongs to its beginning.
@@ -444,7 +507,8 @@ impl Splitter {
             Member::Kind => self.list.kind = read(json)?,
             Member::ApiVersion => self.list.api_version = read(json)?,
             Member::Metadata => self.list.read_metadata(read(json)?),
-            Member::Other => {}
+            Member::Other if self.is_cut || is_json(json) => {}
+            Member::Other => return None,
         }
         Some(())
     }
@@ -476,13 +540,28 @@ fn read<T: Default + DeserializeOwned>(json: &[u8]) -> Option<T> {
 enum Found {
     /// An item, or one longer than its cap that arrived in one piece.
     Whole { is_container: bool },
-    /// The rest of one whose beginning was kept.
-    Rest(Vec<u8>),
+    /// The rest of one whose beginning was kept, and what it ended with.
+    Rest { head: Vec<u8>, last: Option<u8> },
+}
+
+fn is_json(value: &[u8]) -> bool {
+    serde_json::from_slice::<IgnoredAny>(value).is_ok()
+}
+
+/// Whether what begins with `first` may end with `last`. Brackets of a pair differ in the same bits, whichever pair it
+/// is.
+fn are_a_pair(first: Option<u8>, last: Option<u8>) -> bool {
+    match (first, last) {
+        (Some(first @ (b'{' | b'[')), Some(last)) => first ^ last == b'{' ^ b'}',
+        _ => true,
+    }
 }
 
 /// A list's own metadata is a few hundred bytes, its token at most 64 KiB of use.
 const HEAD_MAX: usize = 256 * 1024;
 const TOO_LARGE: Part<'static> = Part::Malformed("the list's head is too large");
+const HEAD_GARBLED: Part<'static> = Part::Malformed("the list's head is garbled");
+const GARBLED: Part<'static> = Part::Malformed("the list's items are garbled");
 /// How much is added at a time to what was torn.
 const ADDED: usize = 4 * 1024;
 /// How much of an oversize item is kept to read its name from.

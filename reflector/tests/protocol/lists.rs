@@ -347,6 +347,116 @@ async fn a_list_whose_head_is_garbled_deletes_nothing() {
     }
 }
 
+/// Where one item ends and the next begins is a guess then: taken for complete the list might delete what it hides.
+#[tokio::test(start_paused = true)]
+async fn a_list_whose_items_are_garbled_deletes_nothing() {
+    let (a, b) = (object("a", 3), object("b", 5));
+    let expired = || Answer::failure(410, "Expired", "too old resource version");
+    let whole = |items: &str| list("12", &[]).replace("[]", &format!("[{items}]"));
+    let managed = |members: &str| a.replace(r#""operation":"Update""#, members);
+    let mut bad: Vec<_> = [
+        format!(",{a},{b}"),
+        format!("{a},,{b}"),
+        format!("{a} , , {b}"),
+        format!("{a},{b},"),
+        format!("{a}{b}"),
+        format!("{a} {b}"),
+        format!("{a}:{b}"),
+        ",".into(),
+        format!("{a},garbage,{b}"),
+        format!("{a},{b}garbage"),
+        format!("{a},tru"),
+        format!("{a},01"),
+        format!("{a},\"\u{1}\""),
+        format!("{a},\"\\x\""),
+        // Brackets that are closed by another kind, where only those of both are counted.
+        format!("{},{b}", a.replace("}]", "}}")),
+        format!("{},{b}", managed(r#""x":[}"#)),
+        format!("{},{b}", managed(r#""x":[[}]"#)),
+        format!("{},{b}", managed(r#""x":{"y":[{"z":1]}}"#)),
+        // One such bracket undoes another, and `b` is in `a` between them.
+        format!("{},{}", a.replace("}]", "]]"), b.replace("[{", "{{")),
+    ]
+    .iter()
+    .map(|items| whole(items))
+    .collect();
+    let good = whole(&a);
+    bad.extend([
+        good.replace("{\"kind\"", "{,\"kind\""),
+        good.replace("{\"kind\":", "{\"kind\":\"ConfigMapList\",,\"x\":"),
+        good.replace("{\"kind\":", "{\"x\":1 \"kind\":"),
+        good.replace("{\"kind\":", "{\"x\":[1,,2],\"kind\":"),
+        good.replace("{\"kind\":", "{\"x\":{\"y\":[}},\"kind\":"),
+        good.replace("{\"kind\":", "{\"x\":tru,\"kind\":"),
+        good.replace("{\"kind\":", "{\"\\x\":1,\"kind\":"),
+        format!("{},}}", good.strip_suffix('}').unwrap()),
+    ]);
+    for bad in bad {
+        let server = Server::script(
+            vec![abc(), Answer::ok([text(&bad)]), abc()],
+            vec![expired(), Answer::watch([])],
+        );
+        let rig = Rig::plain(server);
+        rig.run(20).await;
+        assert_eq!(rig.store.log(), ["replace 2@10", "replace 2@10"], "{bad}");
+        assert_eq!(rig.server.lists().len(), 3, "{bad}");
+    }
+}
+
+/// The same where nothing is decoded because it is held, or because only names are asked for.
+#[tokio::test(start_paused = true)]
+async fn brackets_are_checked_of_items_that_nobody_decodes() {
+    let hidden = |b: &str| {
+        let a = object("a", 3);
+        list("12", &[a.replace("}]", "]]"), b.replace("[{", "{{")])
+    };
+    let expired = Answer::failure(410, "Expired", "too old resource version");
+    let server = Server::script(
+        vec![abc(), Answer::ok([text(hidden(&object("b", 5)))]), abc()],
+        vec![expired, Answer::watch([])],
+    );
+    let rig = Rig::plain(server);
+    rig.run(20).await;
+    assert_eq!(rig.store.log(), ["replace 2@10", "replace 2@10"]);
+
+    let server = Server::new(move |seen| match seen.is_watch() {
+        true => Answer::watch([]),
+        false if seen.accept.contains("PartialObjectMetadataList") => {
+            Answer::ok([text(hidden(&object("b", 5)).replace("\"12\"", "\"10\""))])
+        }
+        false => abc(),
+    });
+    let rig = Rig::with(
+        server,
+        |source| source.no_streaming_lists(),
+        |builder| builder.audit(Duration::from_secs(30)),
+    );
+    rig.run(50).await;
+    assert_eq!(rig.store.log(), ["replace 2@10"], "an audit repairs nothing");
+}
+
+/// What is no JSON between its own brackets is that object's affair.
+#[tokio::test(start_paused = true)]
+async fn an_item_that_is_garbled_within_its_brackets_is_set_apart() {
+    for (from, to) in [
+        (r#""v":"3""#, r#""v":NaN"#),
+        (r#""v":"3""#, r#""v""#),
+        (r#"{"v":"3"}"#, "[,]"),
+    ] {
+        let server = Server::script(
+            vec![Answer::list(
+                "10",
+                &[object("a", 3).replace(from, to), object("b", 5)],
+            )],
+            vec![Answer::watch([])],
+        );
+        let rig = Rig::plain(server);
+        rig.run(10).await;
+        assert_eq!(rig.store.contents(), ["b@5"], "{to}");
+        assert_eq!(rig.reflector.quarantined().len(), 1, "{to}");
+    }
+}
+
 /// What a list says of its kind and of what remains may be missing.
 #[tokio::test(start_paused = true)]
 async fn a_list_may_leave_out_what_nobody_needs() {
