@@ -52,30 +52,24 @@ impl Answer {
         limits: &Limits,
     ) -> Result<Self, Error> {
         let (parts, body) = response.into_parts();
-        let encoding = parts
-            .headers
-            .get(header::CONTENT_ENCODING)
-            .map(|value| value.as_bytes().to_vec());
-        let gunzip = match encoding.as_deref() {
-            None | Some(b"" | b"identity") => None,
-            Some(b"gzip" | b"x-gzip") => Some(Gunzip::new()),
-            Some(_) => {
-                return Err(Error::new(
-                    ErrorKind::Protocol,
-                    operation,
-                    "the answer has an encoding nobody asked for",
-                ));
-            }
-        };
+        let encoding = parts.headers.get(header::CONTENT_ENCODING);
+        let encoding = encoding.map_or(&[][..], |value| value.as_bytes().trim_ascii());
+        let is = |name: &str| encoding.eq_ignore_ascii_case(name.as_bytes());
+        let is_zipped = is("gzip") || is("x-gzip");
+        let is_known = is_zipped || is("") || is("identity");
         let answer = Self {
             body,
-            gunzip,
+            gunzip: is_zipped.then(Gunzip::new),
             operation,
         };
         if parts.status != StatusCode::OK {
-            return Err(answer
-                .error(parts.status, &parts.headers, limits.error_bytes)
-                .await);
+            // What cannot be read is not looked at; the status is an answer by itself.
+            let max = if is_known { limits.error_bytes } else { 0 };
+            return Err(answer.error(parts.status, &parts.headers, max).await);
+        }
+        if !is_known {
+            let message = "the answer has an encoding nobody asked for";
+            return Err(Error::new(ErrorKind::Protocol, operation, message));
         }
         let is_json = parts.headers.get(header::CONTENT_TYPE).is_none_or(|value| {
             let value = value.as_bytes().trim_ascii();

@@ -29,7 +29,7 @@ pub(super) struct ListBody<K> {
     purpose: Purpose,
     splitter: Splitter,
     bytes: u64,
-    /// The first bytes, to tell an error in place of a list.
+    /// The first bytes, to tell an error in place of a list; none once it has items.
     start: Vec<u8>,
     done: bool,
 }
@@ -136,9 +136,15 @@ impl<K: Object> ListBody<K> {
         let Some(piece) = gunzip.read().map_err(|error| garbled("list", error))? else {
             return Ok(None);
         };
+        let size = piece.len();
         self.splitter.push_copied(piece);
-        keep_start(&mut self.start, piece);
-        Ok(Some(piece.len()))
+        keep_start(
+            &mut self.start,
+            piece,
+            &self.splitter,
+            self.context.limits.error_bytes,
+        );
+        Ok(Some(size))
     }
 
     /// So many bytes have come.
@@ -263,17 +269,20 @@ impl<K: Object> Stream for ListBody<K> {
                 continue;
             }
             let size = data.len();
-            keep_start(&mut this.start, &data);
+            let max = this.context.limits.error_bytes;
+            keep_start(&mut this.start, &data, &this.splitter, max);
             this.splitter.push(data);
             return Poll::Ready(Some(this.progress(size)));
         }
     }
 }
 
-fn keep_start(start: &mut Vec<u8>, piece: &[u8]) {
-    let room = START_MAX - start.len();
+/// Keeps as many of the first bytes as an error may have, until it is certain that there is none.
+fn keep_start(start: &mut Vec<u8>, piece: &[u8], splitter: &Splitter, max: usize) {
+    if splitter.head().has_items {
+        *start = Vec::new();
+        return;
+    }
+    let room = max.saturating_sub(start.len());
     start.extend_from_slice(&piece[..piece.len().min(room)]);
 }
-
-/// A status fits in this.
-const START_MAX: usize = 4096;

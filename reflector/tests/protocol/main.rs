@@ -2,6 +2,7 @@
 
 mod basics;
 mod clients;
+mod compression;
 mod credentials;
 mod embedded;
 mod events;

@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use informer_reflector::{
-    ApiListWatch, Compression, InitialRead, Json, Reflector, Shard, ShardField, StreamingLists,
-};
-use informer_store::ResourceVersion;
+use informer_reflector::{ApiListWatch, InitialRead, Json, Reflector, Shard, ShardField, StreamingLists};
 use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
 use kube_client::core::{ApiResource, DynamicObject, GroupVersionKind, metadata::PartialObjectMeta};
 
@@ -326,90 +323,6 @@ async fn several_namespaces_make_one_store() {
     );
     assert_eq!(reflector.objects(), 3);
     assert_eq!(reflector.stats().lists, 3);
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_answer_in_gzip_of_many_members_is_read() {
-    use std::io::Write;
-
-    let member = |text: &str| {
-        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        encoder.write_all(text.as_bytes()).expect("memory takes it");
-        encoder.finish().expect("memory takes it")
-    };
-    let event_text = |object: &str| format!("{{\"type\":\"MODIFIED\",\"object\":{object}}}\n");
-    let body = list("10", &[object("a", 3), object("b", 5)]);
-    for size in [1, 10, 10_000] {
-        let cut = |bytes: Vec<u8>| {
-            bytes
-                .chunks(size)
-                .map(|piece| Piece::Bytes(piece.to_vec().into()))
-                .collect::<Vec<_>>()
-        };
-        let halves = [member(&body[..50]), member(&body[50..])].concat();
-        let events = [
-            member(&event_text(&object("a", 11))),
-            member(&event_text(&object("b", 12))),
-        ]
-        .concat();
-        let server = Server::script(
-            vec![Answer::ok(cut(halves)).header("content-encoding", "gzip")],
-            vec![Answer::watch(cut(events)).header("content-encoding", "gzip")],
-        );
-        let rig = Rig::with(
-            server,
-            |source| source.no_streaming_lists().compression(Compression::All),
-            |builder| builder,
-        );
-        rig.run(5).await;
-        assert_eq!(rig.store.log(), ["replace 2@10", "update a@11", "update b@12"]);
-    }
-}
-
-/// However much the few bytes of one piece open to, it is looked at before there is more of it: the caps hold.
-#[tokio::test(start_paused = true)]
-async fn what_a_compressed_answer_opens_to_is_read_a_little_at_a_time() {
-    use std::io::Write;
-
-    use futures::StreamExt;
-    use informer_reflector::{Event, Held, ListRequest, ListWatch, Listed, ReadAt, WatchRequest};
-
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-    encoder.write_all(b"{\"items\":[\"").expect("memory takes it");
-    let much = vec![b'x'; 1 << 20];
-    for _ in 0..40 {
-        encoder.write_all(&much).expect("memory takes it");
-    }
-    let bomb = encoder.finish().expect("memory takes it");
-    assert!(bomb.len() < 64 * 1024, "it fits in one read of a socket");
-    let answer = Answer::ok([Piece::Bytes(bomb.into())]).header("content-encoding", "gzip");
-    let server = Server::new(move |_| answer.clone());
-    let source = informer_reflector::ApiListWatch::<ConfigMap>::all(server.client());
-
-    let (held, list) = (Held::nothing(), ListRequest::new(ReadAt::Latest));
-    let list = source.list(&list, &held).await;
-    let parts: Vec<_> = list.expect("it begins well").collect().await;
-    for part in &parts {
-        if let Ok(Listed::Progress(bytes)) = part {
-            assert!(*bytes < 8 << 20, "{bytes}");
-        }
-    }
-    assert!(matches!(parts.last(), Some(Err(_))), "it never ends");
-
-    let watch = WatchRequest::new(ResourceVersion::new("1"), Duration::from_secs(300));
-    let watch = source.watch(&watch, &held).await;
-    let events: Vec<_> = watch.expect("it begins well").collect().await;
-    let mut all = 0;
-    for event in &events {
-        if let Ok(Event::Progress { bytes, .. }) = event {
-            all += bytes;
-        }
-    }
-    assert!(matches!(events.last(), Some(Ok(Event::Unreadable(_)))));
-    assert!(
-        all < (16 + 8) << 20,
-        "no more is opened than shows that the line is too long"
-    );
 }
 
 #[tokio::test(start_paused = true)]
