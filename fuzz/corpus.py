@@ -146,4 +146,22 @@ for key in ["plain", "managed", "spaced"]:
     write("framing", "event-" + key, b"\x40" + EVENTS["modified-" + key].encode() + b"\n")
 write("framing", "not-utf8", b"\x03\xff\xfe\n\xc3\x28\n")
 
+# The first byte: a list for its contents, a watch, or a list of names; how objects are decoded. The second: how many
+# bytes arrive at a time.
+BODIES = {f"list-{key}": (0, LISTS[key]) for key in [
+    "one", "three", "null-items", "items-first", "no-items", "items-twice", "scalars", "status", "table", "extra-members",
+    "after", "html", "cut-in-item", "missing-comma", "double-comma", "comma-last", "long-token", "item-twice-name",
+    "item-data-unicode", "item-value-deep-array", "item-value-mismatch", "item-slash-name",
+]}
+BODIES |= {f"watch-{key}": (1, EVENTS[key] + "\n" + EVENTS["modified-managed"] + "\n") for key in [
+    "object-first", "spaced", "more-after", "twice-type", "end", "status", "type-DELETED", "modified-value-nan",
+    "modified-data-escape", "no-object",
+]}
+BODIES |= {"audit-three": (2, LISTS["three"]), "audit-item-plain": (2, LISTS["item-plain"])}
+for nth, (key, (kind, text)) in enumerate(BODIES.items()):
+    for policy, name in enumerate(["whole", "hidden", "metadata", "slim"]):
+        if name == "metadata":
+            text = text.replace('"ConfigMap"', '"PartialObjectMetadata"').replace('"ConfigMapList"', '"PartialObjectMetadataList"')
+        write("body", f"{key}-{name}", bytes([kind | policy << 2, [7, 1, 64, 200][(nth + policy) % 4]]) + text.encode("utf-8", "surrogatepass"))
+
 print(sum(1 for path in ROOT.rglob("*") if path.is_file()), "files")
