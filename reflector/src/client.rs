@@ -2,20 +2,19 @@
 
 mod answer;
 mod api_client;
+mod context;
 mod ground;
+mod limits;
 mod list;
 mod request;
 mod shard;
 mod watch;
 
-use std::{
-    fmt,
-    sync::{Arc, OnceLock},
-};
+use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 use http::{HeaderValue, header};
-use informer_store::{Object, ResourceVersion};
+use informer_store::Object;
 use kube_client::{
     Client,
     client::Body,
@@ -23,16 +22,23 @@ use kube_client::{
 };
 use serde::de::DeserializeOwned;
 
-use self::{answer::Answer, ground::Ground, list::ListBody, request::Target, watch::WatchBody};
+use self::{
+    answer::Answer,
+    context::{Context, Read},
+    ground::Ground,
+    list::ListBody,
+    request::Target,
+    watch::WatchBody,
+};
 pub use self::{
     api_client::{ApiClient, PlainHttp},
+    limits::{Compression, Limits},
     shard::{Shard, ShardField},
 };
 use crate::{
-    Commons, Decode, Error, ErrorKind, EventStream, GetRequest, Got, Held, Item, Json, ListRequest,
-    ListStream, ListWatch, Poison, Purpose, WatchRequest,
-    decode::{DecodeError, Indexed, Transformed},
-    wire::{envelope::Envelope, index::Index, scan::Skipper},
+    Commons, Decode, Error, ErrorKind, EventStream, GetRequest, Got, Held, Json, ListRequest, ListStream,
+    ListWatch, Purpose, WatchRequest,
+    decode::{DecodeError, Transformed},
 };
 
 /// Lists and watches one kind through a Kubernetes client.
@@ -70,64 +76,6 @@ pub struct ApiListWatch<K> {
     context: Context<K>,
     compression: Compression,
     streaming: bool,
-}
-
-/// What the answers are read with.
-struct Context<K> {
-    decode: Arc<dyn Decode<K>>,
-    limits: Limits,
-    namespace: Option<Arc<str>>,
-    kind: Arc<str>,
-    /// Where the name of the kind was not given: learned from the first object that can only be of it.
-    learned: Arc<OnceLock<Box<str>>>,
-    plural: Arc<str>,
-    api_version: Arc<str>,
-    metadata_only: bool,
-    require_uid: bool,
-    shard: Option<Arc<Shard>>,
-    ground: Ground,
-}
-
-/// Caps on what a server may send in one answer; how many objects may be held is for
-/// [`Config::max_objects`](crate::Config::max_objects) to say.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct Limits {
-    /// The largest item of a list and line of a watch, in bytes. Default: 16 MiB; etcd keeps at most 1.5 MiB.
-    pub object_bytes: usize,
-    /// The largest page token, in bytes. Default: 64 KiB.
-    pub token_bytes: usize,
-    /// How much of an answer with an error status is read, in bytes. Default: 64 KiB.
-    pub error_bytes: usize,
-    /// How deep objects may nest. Default: 128.
-    pub depth: u32,
-    /// The most bytes of one list, all pages apart. Default: none.
-    pub list_bytes: Option<u64>,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            object_bytes: 16 << 20,
-            token_bytes: 64 << 10,
-            error_bytes: 64 << 10,
-            depth: 128,
-            list_bytes: None,
-        }
-    }
-}
-
-/// Which answers may be compressed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Compression {
-    /// None.
-    #[default]
-    Off,
-    /// Lists: for networks slower than 10 Gbit/s.
-    Lists,
-    /// Lists and watches; saves a server that compresses watches most of its traffic.
-    All,
 }
 
 impl<K: Resource<DynamicType = ()> + Object + DeserializeOwned> ApiListWatch<K> {
@@ -420,182 +368,6 @@ impl<K: Object> ListWatch<K> for ApiListWatch<K> {
     }
 }
 
-/// What an object's bytes turned out to be.
-enum Read<K> {
-    Item(Item<K>),
-    Poison(Poison),
-    OtherShard,
-}
-
-impl<K: Object> Context<K> {
-    /// Reads one object.
-    fn read(&self, operation: &'static str, json: &[u8]) -> Read<K> {
-        let envelope = Envelope::read(json);
-        if self.is_elsewhere(&envelope) {
-            return Read::OtherShard;
-        }
-        if let Err(error) = self.check(operation, &envelope) {
-            return Read::Poison(self.poison(&envelope, error));
-        }
-        self.look_and_decode(operation, json, &envelope)
-    }
-
-    /// Decodes one object that nobody has looked through yet, unless it nests too deep.
-    fn look_and_decode(&self, operation: &'static str, json: &[u8], envelope: &Envelope<'_>) -> Read<K> {
-        let (mut skipper, mut index) = (Skipper::default(), Index::with_room_for(json.len()));
-        skipper.feed_whole(json, &mut index);
-        if skipper.deepest() > self.limits.depth {
-            return Read::Poison(self.poison(envelope, too_deep(operation)));
-        }
-        self.decode(operation, json, &index, envelope)
-    }
-
-    /// Decodes one object with its index.
-    fn decode(
-        &self,
-        operation: &'static str,
-        json: &[u8],
-        index: &Index,
-        envelope: &Envelope<'_>,
-    ) -> Read<K> {
-        // The object's own block of memory is asked for first and given back for it last.
-        let place = self.ground.prepare(size_of::<K>() + ARC_COUNTS);
-        let mut decoded = None;
-        let mut refused = None;
-        let decode = || {
-            let object = self.decode.decode_indexed(&Indexed::new(json, index));
-            drop(std::hint::black_box(place));
-            // Two places of one word each, for the reason that `Reader::owned` has.
-            match object.map(Arc::new) {
-                Ok(object) => decoded = Some(object),
-                Err(error) => refused = Some(error),
-            }
-        };
-        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(decode)).is_err() {
-            refused = Some(DecodeError::new("the decoder panicked"));
-        }
-        let decoded = match (decoded, refused) {
-            (Some(object), None) => Ok(object),
-            (_, refused) => Err(refused.unwrap_or_else(|| DecodeError::new("the decoder panicked"))),
-        };
-        match (decoded, envelope.key()) {
-            (Ok(object), Some(_)) if is_another(&*object, envelope) => {
-                let error = Error::new(
-                    ErrorKind::Decode,
-                    operation,
-                    "the object's metadata contradicts itself",
-                );
-                Read::Poison(self.poison(envelope, error))
-            }
-            (Ok(object), Some(key)) => Read::Item(Item::with_key(
-                key.to_key(),
-                &envelope.uid,
-                ResourceVersion::new(&envelope.version),
-                object,
-            )),
-            (Ok(_), None) => {
-                let error = Error::new(ErrorKind::Decode, operation, "the object has no usable name");
-                Read::Poison(self.poison(envelope, error))
-            }
-            (Err(error), _) => {
-                let why = std::error::Error::source(&error)
-                    .map(ToString::to_string)
-                    .unwrap_or_default();
-                let error = Error::new(ErrorKind::Decode, operation, why).caused_by(error);
-                Read::Poison(self.poison(envelope, error))
-            }
-        }
-    }
-
-    /// Whether the envelope is that of an object asked for.
-    fn check(&self, operation: &'static str, envelope: &Envelope<'_>) -> Result<(), Error> {
-        let wrong = |message: &str| Err(Error::new(ErrorKind::Decode, operation, message));
-        if envelope.key().is_none() {
-            return wrong("the object has no usable name");
-        }
-        if self.require_uid && envelope.uid.is_empty() {
-            return wrong("the object has no uid");
-        }
-        if envelope.version.len() > VERSION_MAX {
-            return wrong("the object's version is too long");
-        }
-        if self
-            .namespace
-            .as_deref()
-            .is_some_and(|namespace| namespace != envelope.namespace)
-        {
-            return wrong("the object is in another namespace than was asked for");
-        }
-        Ok(())
-    }
-
-    /// Whether the kind, where one is told, is another than was asked for.
-    fn is_foreign(&self, envelope: &Envelope<'_>) -> bool {
-        if self.metadata_only {
-            return !envelope.kind.is_empty() && envelope.kind != "PartialObjectMetadata";
-        }
-        let kind = &*envelope.kind;
-        (!kind.is_empty() && (!self.is_of_kind(kind) || !self.is_like_the_others(kind)))
-            || (!envelope.api_version.is_empty() && *envelope.api_version != *self.api_version)
-    }
-
-    /// Whether objects may call themselves `kind`. Where the name of the kind is not known, only what can be no
-    /// object is refused.
-    fn is_of_kind(&self, kind: &str) -> bool {
-        if self.kind.is_empty() {
-            !is_no_object(kind)
-        } else {
-            *kind == *self.kind
-        }
-    }
-
-    /// Where the name of the kind is not known: whether `kind` is the one whose plural was asked for, once an object
-    /// of that kind has been seen. Plurals are not always regular; until then nothing is held against a kind.
-    fn is_like_the_others(&self, kind: &str) -> bool {
-        if !self.kind.is_empty() {
-            return true;
-        }
-        if let Some(learned) = self.learned.get() {
-            return **learned == *kind;
-        }
-        if is_regular_plural(kind, &self.plural) {
-            // Whoever was first learned the same.
-            let _ = self.learned.set(kind.into());
-        }
-        true
-    }
-
-    fn is_elsewhere(&self, envelope: &Envelope<'_>) -> bool {
-        self.shard
-            .as_ref()
-            .is_some_and(|shard| !shard.has(&envelope.uid, &envelope.namespace))
-    }
-
-    fn poison(&self, envelope: &Envelope<'_>, error: Error) -> Poison {
-        let key = envelope.key().map(|key| key.to_key());
-        Poison::new(key, version_of(envelope), error)
-    }
-}
-
-impl<K> Clone for Context<K> {
-    fn clone(&self) -> Self {
-        Self {
-            decode: Arc::clone(&self.decode),
-            limits: self.limits,
-            namespace: self.namespace.clone(),
-            kind: Arc::clone(&self.kind),
-            learned: Arc::clone(&self.learned),
-            plural: Arc::clone(&self.plural),
-            api_version: Arc::clone(&self.api_version),
-            metadata_only: self.metadata_only,
-            require_uid: self.require_uid,
-            shard: self.shard.clone(),
-            // Each answer's objects are decoded in one row.
-            ground: Ground::default(),
-        }
-    }
-}
-
 impl<K> fmt::Debug for ApiListWatch<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ApiListWatch")
@@ -605,53 +377,8 @@ impl<K> fmt::Debug for ApiListWatch<K> {
     }
 }
 
-/// Whether what was decoded calls itself otherwise than its envelope: a member may be there twice, and its readers need
-/// not agree on which of them counts.
-fn is_another<K: Object>(object: &K, envelope: &Envelope<'_>) -> bool {
-    let differs = |told: Option<&str>, read: &str| told.is_some_and(|told| !told.is_empty() && told != read);
-    differs(object.name(), &envelope.name)
-        || differs(object.namespace(), &envelope.namespace)
-        || differs(object.uid(), &envelope.uid)
-        || differs(object.resource_version(), &envelope.version)
-}
-
-fn too_deep(operation: &'static str) -> Error {
-    Error::new(ErrorKind::Decode, operation, "the object nests too deep")
-}
-
-/// Whether this is the kind of what is no object: an answer in another form than was asked for.
-fn is_no_object(kind: &str) -> bool {
-    matches!(kind, "Table" | "Status" | "PartialObjectMetadata")
-}
-
-/// Whether `plural` is how the plural of `kind` is formed as a rule.
-fn is_regular_plural(kind: &str, plural: &str) -> bool {
-    let kind = kind.to_ascii_lowercase();
-    let Some(ending) = plural.strip_prefix(kind.trim_end_matches('y')) else {
-        return false;
-    };
-    if kind.ends_with('y') {
-        matches!(ending, "ies" | "ys")
-    } else {
-        matches!(ending, "" | "s" | "es")
-    }
-}
-
-/// The version told, unless it is too long to be one.
-fn version_of(envelope: &Envelope<'_>) -> ResourceVersion {
-    if envelope.version.len() > VERSION_MAX {
-        ResourceVersion::UNSET
-    } else {
-        ResourceVersion::new(&envelope.version)
-    }
-}
-
-/// What an `Arc` adds to what it holds.
-const ARC_COUNTS: usize = 2 * size_of::<usize>();
 const JSON: &str = "application/json";
 const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
 /// Longer addresses cannot be put into a request, or not before the server's own base address.
 const URI_MAX: usize = 60_000;
-/// Digits of the longest version taken for one.
-const VERSION_MAX: usize = 39;

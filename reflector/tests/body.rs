@@ -26,7 +26,7 @@ use kube_client::{
     client::Body,
     core::{Resource, metadata::PartialObjectMeta},
 };
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 
 /// A list or a watch comes out the same whatever frames its body arrives in and however it is compressed, under every
 /// decode policy. The first byte says which, the second how many bytes arrive at a time.
@@ -101,9 +101,10 @@ struct Arrival<'a> {
 }
 
 impl Arrival<'_> {
-    async fn check<K: Object + Debug, R: Resource<DynamicType = ()>>(&self, decode: impl Decode<K> + 'static)
+    async fn check<K, R>(&self, decode: impl Decode<K> + 'static)
     where
-        K: for<'de> Deserialize<'de>,
+        K: Object + Debug + DeserializeOwned,
+        R: Resource<DynamicType = ()>,
     {
         let next: Arc<Mutex<Arrived>> = Arc::default();
         let source = ApiListWatch::<K>::of::<R>(client(Arc::clone(&next)), None, &())

@@ -10,9 +10,8 @@ use http_body::Body as _;
 use informer_store::{Object, ResourceVersion};
 
 use super::{
-    Context, Read,
     answer::{Answer, Status, garbled, transport},
-    too_deep,
+    context::{Context, Read, VERSION_MAX, too_deep},
 };
 use crate::{
     Error, ErrorKind, Held, Item, ListEnd, Listed, Purpose, Seen,
@@ -113,7 +112,7 @@ impl<K: Object> ListBody<K> {
                 "the page token is larger than its cap",
             ));
         }
-        if head.version.len() > super::VERSION_MAX {
+        if head.version.len() > VERSION_MAX {
             return Err(Error::new(
                 ErrorKind::Protocol,
                 "list",

@@ -12,11 +12,9 @@ use informer_store::Object;
 use serde::de::IgnoredAny;
 
 use super::{
-    Context, Read,
     answer::{Answer, Status, garbled, transport},
-    is_no_object,
+    context::{Context, Read, is_no_object, version_of},
     list::held_item,
-    version_of,
 };
 use crate::{
     Error, ErrorKind, Event, Held, Poison, Seen,
