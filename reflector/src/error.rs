@@ -120,9 +120,11 @@ impl Error {
     #[must_use]
     pub fn from_status(operation: &'static str, code: u16, reason: &str, message: &str) -> Self {
         let too_large = message.contains("Too large resource version") || reason == "ResourceVersionTooLarge";
+        let expired = EXPIRED.iter().any(|words| message.contains(words));
         let kind = match (reason, code) {
             _ if too_large => ErrorKind::TooLarge,
             ("Expired" | "Gone", _) | (_, 410) => ErrorKind::Expired,
+            ("", _) | (_, 0 | 500) if expired => ErrorKind::Expired,
             ("TooManyRequests", _) | (_, 429) => ErrorKind::Throttled,
             ("Unauthorized", _) | (_, 401) => ErrorKind::Unauthorized,
             ("Forbidden", _) | (_, 403) => ErrorKind::Forbidden,
@@ -201,6 +203,9 @@ impl Error {
         )
     }
 }
+
+/// What servers say of an expired version, whatever else they make of it on the way.
+const EXPIRED: [&str; 2] = ["too old resource version", "required revision has been compacted"];
 
 /// At most 1 KiB, without control characters.
 fn sanitise(text: &str) -> Box<str> {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use kube_client::client::{AuthError, Body};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 
 use super::Limits;
 use crate::{Error, ErrorKind, wire::gunzip::Gunzip};
@@ -23,26 +23,42 @@ pub(super) struct Answer {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct Status {
+    #[serde(deserialize_with = "if_right")]
     kind: String,
+    #[serde(deserialize_with = "if_right")]
     status: String,
+    #[serde(deserialize_with = "if_right")]
     code: u16,
+    #[serde(deserialize_with = "if_right")]
     reason: String,
+    #[serde(deserialize_with = "if_right")]
     message: String,
+    #[serde(deserialize_with = "if_right")]
     details: Option<Details>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Details {
+    #[serde(deserialize_with = "if_right")]
     retry_after_seconds: Option<u64>,
+    #[serde(deserialize_with = "if_right")]
     causes: Option<Vec<Cause>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Cause {
+    #[serde(deserialize_with = "if_right")]
     reason: String,
+    #[serde(deserialize_with = "if_right")]
     message: String,
+}
+
+/// A member of another type than it should be counts as none: the others still say what is wrong.
+fn if_right<'de, T: Default + DeserializeOwned, D: Deserializer<'de>>(member: D) -> Result<T, D::Error> {
+    let member = serde_json::Value::deserialize(member)?;
+    Ok(T::deserialize(member).unwrap_or_default())
 }
 
 impl Answer {

@@ -132,7 +132,7 @@ fn read_line<K: Object>(
         return Ok(unreadable(context, line, error));
     };
     match kind {
-        EventType::Error => return read_error(line, object),
+        EventType::Error => return read_error(context, line, object),
         EventType::Unknown => {
             let error = Error::new(ErrorKind::Protocol, "watch", "an event is of an unknown type");
             return Ok(unreadable(context, object, error));
@@ -166,7 +166,9 @@ fn read_line<K: Object>(
     }
     // Where two objects touch there is more on the line than one event: no short cut then.
     let single = || memchr::memmem::find(line, b"}{").is_none();
-    if context.is_elsewhere(&envelope) && single() {
+    // Where no uid can be read it says nothing of the shard, unless there is none.
+    let tells = || !envelope.uid.is_empty() || serde_json::from_slice::<IgnoredAny>(line).is_ok();
+    if context.is_elsewhere(&envelope) && single() && tells() {
         return Ok(Event::OtherShard(version_of(&envelope)));
     }
     if kind == EventType::Added
@@ -205,17 +207,16 @@ fn read_line<K: Object>(
     }
 }
 
-fn read_error<K: Object>(line: &[u8], object: &[u8]) -> Result<Event<K>, Error> {
-    if serde_json::from_slice::<IgnoredAny>(line).is_ok()
-        && let Ok(status) = serde_json::from_slice::<Status>(object)
-    {
-        return Err(status.error("watch", 0, None));
+/// An error that cannot be understood is a line that cannot be read: it may be the word that the version has expired.
+fn read_error<K: Object>(context: &Context<K>, line: &[u8], object: &[u8]) -> Result<Event<K>, Error> {
+    let error = match serde_json::from_slice::<Status>(object) {
+        Ok(status) if serde_json::from_slice::<IgnoredAny>(line).is_ok() => status.error("watch", 0, None),
+        _ => Error::new(ErrorKind::Protocol, "watch", "an error event is garbled"),
+    };
+    if error.kind() == ErrorKind::Protocol {
+        return Ok(unreadable(context, object, error));
     }
-    Err(Error::new(
-        ErrorKind::Protocol,
-        "watch",
-        "an error event is garbled",
-    ))
+    Err(error)
 }
 
 /// A line nothing of which is certain; its name helps if it comes again.

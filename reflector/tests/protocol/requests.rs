@@ -523,3 +523,30 @@ async fn an_object_made_anew_in_another_source_survives_what_is_concluded_of_the
     let held = store.get("default", "x").expect("it is another object");
     assert_eq!(held.metadata.uid.as_deref(), Some("u-anew"));
 }
+
+/// Of a line that makes no sense nobody can say that it is another shard's.
+#[tokio::test(start_paused = true)]
+async fn an_event_whose_uid_cannot_be_read_is_not_left_to_other_shards() {
+    let all = [object("a", 3), object("b", 5), object("c", 6), object("d", 7)];
+    let mut lists = 0;
+    for index in 0..3 {
+        let garbled = object("a", 12).replace(r#""uid""#, r#",,"uid""#);
+        let server = Server::script(
+            vec![Answer::list("10", &all)],
+            vec![
+                Answer::watch([event("MODIFIED", &garbled), bookmark("13")]),
+                Answer::watch([]),
+            ],
+        );
+        let rig = Rig::with(
+            server,
+            |source| source.no_streaming_lists().shard(Shard::nth(index, 3)),
+            |builder| builder,
+        );
+        rig.run(5).await;
+        assert_eq!(rig.reflector.stats().unreadable, 1, "shard {index}");
+        assert_eq!(rig.reflector.resource_version().to_string(), "10", "I3");
+        lists += rig.server.lists().len();
+    }
+    assert_eq!(lists, 3);
+}

@@ -433,3 +433,73 @@ async fn p6_after_an_older_answer_another_connection_is_asked() {
     assert_eq!(fresh, [false, false, true]);
     assert_eq!(rig.store.contents(), ["a@3"]);
 }
+
+/// Not every server, nor every proxy before it, writes a status as Kubernetes does.
+#[tokio::test(start_paused = true)]
+async fn p1_an_expired_version_is_told_whatever_else_is_wrong_with_the_status() {
+    for status in [
+        r#"{"kind":"Status","message":null,"reason":"Expired","code":410}"#,
+        r#"{"kind":"Status","message":"gone","reason":null,"code":410}"#,
+        r#"{"kind":"Status","reason":"Expired","code":"410"}"#,
+        r#"{"kind":"Status","reason":"Expired","code":410,"details":{"retryAfterSeconds":-1}}"#,
+        r#"{"kind":"Status","reason":"Expired","code":410,"details":{"causes":[{"reason":null}]}}"#,
+        r#"{"kind":"Status","reason":"Expired","code":410,"details":"none"}"#,
+        r#"{"kind":"Status","reason":"Expired","code":70000}"#,
+        r#"{"code":410}"#,
+        r#"{"message":"too old resource version: 5 (313)"}"#,
+        r#"{"code":500,"message":"etcdserver: mvcc: required revision has been compacted"}"#,
+    ] {
+        let server = Server::script(
+            vec![abc(), Answer::list("20", &[object("a", 13)])],
+            vec![Answer::ok([event("ERROR", status)]), Answer::watch([])],
+        );
+        let rig = Rig::plain(server);
+        rig.run(20).await;
+        assert_eq!(rig.store.log(), ["replace 2@10", "replace 1@20"], "{status}");
+        assert_eq!(
+            rig.reflector.stats().relists(RelistReason::Expired),
+            1,
+            "{status}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p4_a_version_too_large_is_told_whatever_else_is_wrong_with_the_status() {
+    let bad = failure(504, "Timeout", "no")
+        .replace("504}", r#"504,"details":{"causes":[{"reason":"ResourceVersionTooLarge","message":null}],"retryAfterSeconds":"1"}}"#);
+    let server = Server::script(
+        vec![
+            abc(),
+            Answer::status(504, [text(bad)]),
+            Answer::list("20", &[object("a", 13)]),
+        ],
+        vec![Answer::ok([expired_event()]), Answer::watch([])],
+    );
+    let rig = Rig::plain(server);
+    rig.run(20).await;
+    assert_eq!(rig.store.log(), ["replace 2@10", "replace 1@20"]);
+    assert_eq!(rig.server.lists()[2].param("resourceVersion"), None);
+    assert_eq!(rig.server.lists().len(), 3);
+}
+
+/// An error that nobody understands may be any, that the version has expired as well.
+#[tokio::test(start_paused = true)]
+async fn p15_an_error_nobody_understands_lists_anew_if_it_comes_twice() {
+    for nonsense in ["null", r#""gone""#, "{}", "[410]", r#"{"code":0}"#] {
+        let bad = || Answer::ok([event("ERROR", nonsense)]);
+        let server = Server::script(
+            vec![abc(), Answer::list("20", &[object("a", 13)])],
+            vec![bad(), bad(), Answer::watch([])],
+        );
+        let rig = Rig::plain(server);
+        rig.run(20).await;
+        assert_eq!(rig.store.log(), ["replace 2@10", "replace 1@20"], "{nonsense}");
+        assert_eq!(
+            rig.reflector.stats().relists(RelistReason::Unreadable),
+            1,
+            "{nonsense}"
+        );
+        assert_eq!(rig.server.seen().len(), 5, "{nonsense}");
+    }
+}
