@@ -64,8 +64,10 @@ impl Lines {
 
     /// Whether a line has begun and not ended.
     pub(crate) fn is_partial(&self) -> bool {
-        let begun = memrchr(b'\n', &self.buffer).map_or(0, |end| end + 1);
-        !is_blank(&self.buffer[begun.max(self.taken)..])
+        // What has been searched is not searched again, piece by piece of a long line.
+        let from = self.searched.max(self.taken);
+        let begun = memrchr(b'\n', &self.buffer[from..]).map_or(self.taken, |end| from + end + 1);
+        !is_blank(&self.buffer[begun..])
     }
 
     fn release(&mut self) {

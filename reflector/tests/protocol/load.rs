@@ -369,3 +369,17 @@ async fn a_name_in_a_list_that_nothing_follows_is_given_up() {
     rig.run(10).await;
     assert_eq!(rig.store.log(), ["replace 1@11"]);
 }
+
+/// However many pieces it comes in, a byte is looked at only so often.
+#[tokio::test(start_paused = true)]
+async fn l5_a_long_line_in_small_pieces_is_read() {
+    let long = object("a", 11).replace("\"v\":\"11\"", &format!("\"v\":\"{}\"", "x".repeat(12 << 20)));
+    let line = format!("{{\"type\":\"MODIFIED\",\"object\":{long}}}\n");
+    let pieces = line.into_bytes();
+    let pieces = pieces
+        .chunks(512)
+        .map(|piece| Piece::Bytes(piece.to_vec().into()));
+    let rig = Rig::plain(Server::script(vec![abc()], vec![Answer::watch(pieces)]));
+    rig.run(20).await;
+    assert_eq!(rig.store.contents(), ["a@11", "b@5"]);
+}
