@@ -252,10 +252,10 @@ impl<K: Object> Machine<K> {
                 run.flight.deadline(),
                 run.silence_deadline(&self.watchdog),
                 run.settles_at(),
-                self.audit_at.map(|due| run.lets_go_at(due, &self.watchdog)),
+                self.audit_at.and_then(|due| run.lets_go_at(due, &self.watchdog)),
                 self.quarantine
                     .retry_at()
-                    .map(|due| run.lets_go_at(due, &self.watchdog)),
+                    .and_then(|due| run.lets_go_at(due, &self.watchdog)),
             ]),
             Phase::Probing { flight, .. } | Phase::Reading { flight, .. } => flight.deadline(),
             Phase::Auditing(run) => run.flight.deadline(),
@@ -330,9 +330,7 @@ impl<K: Object> Machine<K> {
             let of = u32::try_from(period.as_secs().clamp(1, RESYNC_PARTS)).unwrap_or(1);
             self.resync_at = Some((now + period / of, ResyncPart { part: 0, of }));
         }
-        if let Some(period) = self.config.audit {
-            self.audit_at = Some(now + self.jittered(period));
-        }
+        self.plan_audit(now);
         self.send_next(now, Next::Contents);
     }
 

@@ -125,10 +125,7 @@ impl<K: Object> Machine<K> {
                 }
                 Listed::Poison(poison) => {
                     self.stats.items += 1;
-                    run.page.items += 1;
-                    run.page.news += 1;
-                    run.items += 1;
-                    run.keep_poison(poison);
+                    run.set_apart(poison);
                     self.taken(now);
                 }
                 Listed::OtherShard => {
@@ -146,10 +143,7 @@ impl<K: Object> Machine<K> {
                     self.probed(now, end.version);
                 }
             }
-            Phase::Auditing(run) => {
-                run.flight.part(now);
-                self.audit_listed(now, part);
-            }
+            Phase::Auditing(_) => self.audit_listed(now, part),
             _ => {}
         }
     }
@@ -229,7 +223,7 @@ impl<K: Object> Machine<K> {
             );
             return self.list_failed(now, error);
         }
-        run.expected = end.remaining.map(|remaining| run.items + remaining);
+        run.expected = end.remaining.map(|remaining| run.items.saturating_add(remaining));
         run.page = Page {
             entries_before: run.entries.len(),
             poison_before: run.poison.len(),
@@ -326,7 +320,12 @@ impl<K: Object> Machine<K> {
         let held = std::mem::replace(&mut self.index, run.index);
         self.version = version.clone();
         self.floor = version.clone();
-        self.bookmark = ResourceVersion::UNSET;
+        // The end of initial events is a bookmark as well: what it has left out does not come later.
+        self.bookmark = if keep_watch {
+            version.clone()
+        } else {
+            ResourceVersion::UNSET
+        };
         self.bad_line = None;
         self.refused_watches = 0;
         self.plan.latest = false;
@@ -352,6 +351,7 @@ impl<K: Object> Machine<K> {
             let mut watch = WatchRun::new(run.watch_timeout);
             watch.opened(run.flight.opened_at().unwrap_or(now));
             watch.frame(now);
+            watch.arrived(now);
             watch.events_before = self.stats.events;
             // A server that streams lists sends bookmarks.
             self.watchdog.armed = true;

@@ -27,14 +27,16 @@ pub(super) enum Verdict {
     Replaced,
     /// What is held is as new or newer.
     Duplicate,
+    /// Another object than the one deleted under its name, and no newer than that: no repetition, and no news either.
+    Contradiction,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Index {
     slots: KeyMap<Slot>,
     /// Deletions seen in watches since the last list, oldest first, to tell a replay from a rebirth.
-    graves: KeyMap<ResourceVersion>,
-    burials: VecDeque<ObjectKey>,
+    graves: KeyMap<Slot>,
+    burials: VecDeque<(ObjectKey, ResourceVersion)>,
     /// The newest deletion that was forgotten for want of room.
     forgotten: ResourceVersion,
 }
@@ -88,11 +90,15 @@ impl Index {
                 _ => Verdict::Changed,
             };
         }
-        let buried = self.graves.get(key).unwrap_or(&self.forgotten);
-        if version <= floor || (!buried.is_unset() && version <= buried) {
-            Verdict::Duplicate
-        } else {
+        let grave = self.graves.get(key);
+        let buried = grave.map_or(&self.forgotten, |grave| &grave.version);
+        let is_past = version <= floor || (!buried.is_unset() && version <= buried);
+        if !is_past {
             Verdict::New
+        } else if grave.is_some_and(|grave| grave.uid != uid && grave.uid != 0 && uid != 0) {
+            Verdict::Contradiction
+        } else {
+            Verdict::Duplicate
         }
     }
 
@@ -107,18 +113,36 @@ impl Index {
         self.slots.remove(key)
     }
 
-    /// Remembers that `key` was deleted at `version`.
-    pub(super) fn bury(&mut self, key: ObjectKey, version: ResourceVersion) {
-        if self.graves.insert(key.clone(), version).is_some() {
+    /// Whether `key` was deleted not long ago.
+    pub(super) fn is_buried(&self, key: &ObjectKey) -> bool {
+        self.graves.contains_key(key)
+    }
+
+    /// Remembers that the object `uid` called `key` was deleted at `version`, unless a later one of that name was.
+    pub(super) fn bury(&mut self, key: ObjectKey, uid: u64, version: ResourceVersion) {
+        if self
+            .graves
+            .get(&key)
+            .is_some_and(|later| version <= later.version)
+        {
             return;
         }
-        self.burials.push_back(key);
+        self.burials.push_back((key.clone(), version.clone()));
+        self.graves.insert(key, Slot { uid, version });
         while self.burials.len() > GRAVES_MAX {
-            let oldest = self.burials.pop_front();
-            if let Some(version) = oldest.and_then(|key| self.graves.remove(&key))
-                && version > self.forgotten
+            let Some((key, version)) = self.burials.pop_front() else {
+                return;
+            };
+            // One that has lived and died again since is remembered for that.
+            if self
+                .graves
+                .get(&key)
+                .is_some_and(|grave| grave.version == version)
             {
-                self.forgotten = version;
+                self.graves.remove(&key);
+                if version > self.forgotten {
+                    self.forgotten = version;
+                }
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The events of a watch in progress: what each of them means beside what is held.
 
-use informer_store::{Cause, Delta, Entry, Object, ResourceVersion, Tombstone};
+use informer_store::{Cause, Delta, Entry, Object, ObjectKey, ResourceVersion, Tombstone};
 use tokio::time::Instant;
 
 use super::{Effect, Machine, Next, Phase, contents::is_usable, index::Verdict};
@@ -71,6 +71,20 @@ impl<K: Object> Machine<K> {
         !self.bookmark.is_unset() && version <= &self.bookmark
     }
 
+    /// Whether an object nobody has seen comes after the bookmark that it should have come before, as one may that an
+    /// end of initial events has left out.
+    pub(super) fn is_late(&self, key: &ObjectKey, verdict: Verdict, version: &ResourceVersion) -> bool {
+        let unseen = verdict == Verdict::Duplicate && self.index.get(key).is_none();
+        unseen && !self.index.is_buried(key) && self.breaks_bookmark(version)
+    }
+
+    /// Whether a later state of the object is in quarantine: then this one is a repetition.
+    pub(super) fn is_set_apart_since(&self, key: &ObjectKey, version: &ResourceVersion) -> bool {
+        self.quarantine
+            .get(key)
+            .is_some_and(|known| *version < known.version)
+    }
+
     fn upsert(&mut self, now: Instant, item: Item<K>) {
         if !self.has_usable_version(&item.version) {
             let error = Error::new(
@@ -87,7 +101,12 @@ impl<K: Object> Machine<K> {
             version,
         } = item;
         let verdict = self.index.judge(&key, uid, &version, &self.floor);
-        if verdict == Verdict::Duplicate {
+        if verdict == Verdict::Contradiction || self.is_late(&key, verdict, &version) {
+            // Whether there is such an object only a list can tell, and not one that comes in the same way.
+            self.plan.plain = true;
+            return self.relist(now, RelistReason::Diverged);
+        }
+        if verdict == Verdict::Duplicate || self.is_set_apart_since(&key, &version) {
             self.stats.duplicates += 1;
             return;
         }
@@ -102,7 +121,7 @@ impl<K: Object> Machine<K> {
                 self.deliver_removal(&key, Cause::Live);
                 Delta::Added(entry)
             }
-            Verdict::New | Verdict::Duplicate => Delta::Added(entry),
+            Verdict::New | Verdict::Duplicate | Verdict::Contradiction => Delta::Added(entry),
         };
         self.index.insert(key, uid, version.clone());
         self.effects.push_back(Effect::Deliver(delta));
@@ -125,13 +144,17 @@ impl<K: Object> Machine<K> {
     fn delete(&mut self, now: Instant, seen: Seen, object: Option<std::sync::Arc<K>>) {
         let Seen { key, uid, version } = seen;
         let usable = self.has_usable_version(&version);
+        if usable && self.is_set_apart_since(&key, &version) {
+            self.stats.duplicates += 1;
+            return;
+        }
         let Some(slot) = self.index.get(&key) else {
             if self.quarantine.get(&key).is_none() {
                 self.stats.unknown_deletes += 1;
             }
             self.release(&key);
             if usable {
-                self.index.bury(key, version.clone());
+                self.index.bury(key, uid, version.clone());
                 self.advance(&version);
             }
             return;
@@ -155,7 +178,7 @@ impl<K: Object> Machine<K> {
         self.effects.push_back(Effect::Deliver(Delta::Deleted(tombstone)));
         let broken = usable && !repeats && self.breaks_bookmark(&version);
         if usable {
-            self.index.bury(key, version.clone());
+            self.index.bury(key, uid, version.clone());
             self.advance(&version);
         }
         if broken {

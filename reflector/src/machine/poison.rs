@@ -9,7 +9,7 @@ use super::{
     ContentsRun, Effect, Machine, Next, Phase,
     index::{Slot, Verdict},
 };
-use crate::{Error, ErrorKind, Got, Item, Poison, PoisonPolicy, quarantine::QuarantineEvent};
+use crate::{Error, ErrorKind, Got, Item, Poison, PoisonPolicy, RelistReason, quarantine::QuarantineEvent};
 
 impl<K: Object> Machine<K> {
     /// Puts the undecodable objects of a list into quarantine and lets the others out; returns the keys to keep.
@@ -19,21 +19,35 @@ impl<K: Object> Machine<K> {
         let retry = self.config.quarantine_retry;
         let mut poisoned = std::collections::BTreeSet::new();
         let nameless = run.nameless();
+        let mut removed = false;
         self.stats.quarantined += run.more_nameless() as u64;
         for poison in std::mem::take(&mut run.poison) {
             if let Some(key) = &poison.key {
-                if run.index.get(key).is_some() {
+                let listed = run.index.get(key);
+                if listed.is_some_and(|slot| poison.version <= slot.version) {
                     continue;
                 }
+                let is_listed = listed.is_some();
                 poisoned.insert(key.clone());
-                if self.config.poison == PoisonPolicy::KeepLast
-                    && let Some(Slot { uid, version }) = self.index.get(key).cloned()
-                {
-                    kept.push(key.clone());
-                    run.index.insert(key.clone(), uid, version);
+                match self.config.poison {
+                    // A list may have an older state of it as well.
+                    PoisonPolicy::KeepLast if is_listed => {}
+                    PoisonPolicy::KeepLast => {
+                        if let Some(Slot { uid, version }) = self.index.get(key).cloned() {
+                            kept.push(key.clone());
+                            run.index.insert(key.clone(), uid, version);
+                        }
+                    }
+                    PoisonPolicy::Remove => {
+                        run.index.remove(key);
+                        removed |= is_listed;
+                    }
                 }
             }
             self.put_in_quarantine(now, poison, retry);
+        }
+        if removed {
+            run.entries.retain(|entry| run.index.get(&entry.key).is_some());
         }
         if nameless && self.config.poison == PoisonPolicy::KeepLast {
             // Any object that is missing may be the one without a name: none of them is called gone.
@@ -90,7 +104,15 @@ impl<K: Object> Machine<K> {
         }
         let version = poison.version.clone();
         let verdict = self.index.judge(&key, 0, &version, &self.floor);
-        if verdict == Verdict::Duplicate {
+        if self.is_late(&key, verdict, &version) {
+            self.plan.plain = true;
+            return self.relist(now, RelistReason::Diverged);
+        }
+        let known = self
+            .quarantine
+            .get(&key)
+            .is_some_and(|known| version <= known.version);
+        if verdict == Verdict::Duplicate || known {
             self.stats.duplicates += 1;
             return;
         }

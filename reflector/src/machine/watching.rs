@@ -27,6 +27,10 @@ pub(super) struct WatchRun {
     blocked: Duration,
     /// The same since the watch began.
     blocked_in_all: Duration,
+    /// When the bytes being read arrived, at the latest, where the source tells of them.
+    arrived: Option<Instant>,
+    /// How long the store blocked us since then.
+    blocked_since: Duration,
 }
 
 impl WatchRun {
@@ -43,6 +47,8 @@ impl WatchRun {
             settled: false,
             blocked: Duration::ZERO,
             blocked_in_all: Duration::ZERO,
+            arrived: None,
+            blocked_since: Duration::ZERO,
         }
     }
 
@@ -61,6 +67,12 @@ impl WatchRun {
         self.flight.blocked(time);
         self.blocked += time;
         self.blocked_in_all += time;
+        self.blocked_since += time;
+    }
+
+    /// Bytes were read. While the store blocked us they may have waited.
+    pub(super) fn arrived(&mut self, now: Instant) {
+        self.arrived = now.checked_sub(std::mem::take(&mut self.blocked_since));
     }
 
     /// When the silence has lasted too long.
@@ -79,9 +91,10 @@ impl WatchRun {
         now.saturating_duration_since(opened).saturating_sub(self.blocked)
     }
 
-    /// From when on something that was due at `due` may put it down.
-    pub(super) fn lets_go_at(&self, due: Instant, watchdog: &Watchdog) -> Instant {
-        watchdog.lets_go_at(due, self.frames > 0)
+    /// From when on something that was due at `due` may put it down, if ever it is answered.
+    pub(super) fn lets_go_at(&self, due: Instant, watchdog: &Watchdog) -> Option<Instant> {
+        self.opened?;
+        Some(watchdog.lets_go_at(due, self.frames > 0))
     }
 
     /// When the watch has held long enough to count as working.
@@ -113,7 +126,8 @@ impl<K: Object> Machine<K> {
 
     pub(super) fn on_event(&mut self, now: Instant, event: Event<K>) {
         if let Event::Progress { bytes, partial } = event {
-            if matches!(self.phase, Phase::Watching(_)) {
+            if let Phase::Watching(run) = &mut self.phase {
+                run.arrived(now);
                 self.stats.bytes += bytes;
                 let (timeout, floor) = (self.config.body_timeout, self.config.body_floor);
                 if let Some(flight) = self.flight() {
@@ -151,9 +165,15 @@ impl<K: Object> Machine<K> {
 
     /// The server has said something new.
     fn heard(&mut self, now: Instant) {
+        let told = self.stats.bytes > 0;
         if let Phase::Watching(run) = &mut self.phase {
+            // What was said while the store blocked us may be as old as that.
+            let said = run
+                .arrived
+                .filter(|_| told)
+                .or_else(|| now.checked_sub(run.blocked));
+            self.proved = self.proved.max(said);
             run.frame(now);
-            self.proved = Some(now);
             self.refused_watches = 0;
             self.credentials_retried = false;
             self.watchdog.trips = 0;
@@ -284,7 +304,10 @@ impl<K: Object> Machine<K> {
         if run.silence_deadline(&self.watchdog).is_some_and(|at| at <= now) {
             return self.silent(now);
         }
-        let due = |at: Option<Instant>| at.is_some_and(|at| run.lets_go_at(at, &self.watchdog) <= now);
+        let due = |at: Option<Instant>| {
+            at.and_then(|at| run.lets_go_at(at, &self.watchdog))
+                .is_some_and(|at| at <= now)
+        };
         let (audit, reads) = (due(self.audit_at), due(self.quarantine.retry_at()));
         if run.settles_at().is_some_and(|at| at <= now) {
             self.recovered(now, true);

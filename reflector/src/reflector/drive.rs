@@ -255,7 +255,9 @@ fn together(parts: &[Part]) -> SyncState {
     for state in states() {
         if let SyncState::Listing { items, expected } = state {
             items_so_far += items;
-            all_expected = all_expected.zip(*expected).map(|(all, more)| all + more);
+            all_expected = all_expected
+                .zip(*expected)
+                .map(|(all, more): (u64, u64)| all.saturating_add(more));
             listing = true;
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use informer_reflector::RelistReason;
+use informer_reflector::{ApiListWatch, PoisonPolicy, RelistReason, SyncState};
 
 use crate::support::*;
 
@@ -472,4 +472,116 @@ async fn a_list_may_leave_out_what_nobody_needs() {
         rig.run(5).await;
         assert_eq!(rig.store.log(), ["replace 1@10"]);
     }
+}
+
+/// It is nothing but a hint, and may be any number.
+#[tokio::test(start_paused = true)]
+async fn a_list_may_say_anything_of_what_remains() {
+    const MOST: &str = "18446744073709551615";
+    for remaining in [MOST, "-5", "1e300", "\"7\"", "{}"] {
+        let server = Server::new(move |seen| {
+            if seen.is_watch() {
+                return Answer::watch([]);
+            }
+            let names = match seen.param("labelSelector") {
+                Some(_) => ["a", "b"],
+                None => ["c", "d"],
+            };
+            let [first, second] = names.map(|name| object(name, 3));
+            if seen.param("continue").is_some() {
+                let all = list("10", &[second]);
+                let (item, end) = all.split_at(all.len() - 2);
+                return Answer::ok([pause(1), text(item), pause(1), text(end)]);
+            }
+            let remains = format!(r#""continue":"t","remainingItemCount":{remaining}"#);
+            let page = page("10", "t", &[first]).replace(r#""continue":"t""#, &remains);
+            Answer::ok([text(page)])
+        });
+        let source = ApiListWatch::namespaced(server.client(), "default").no_streaming_lists();
+        let rig = Rig::with(
+            server,
+            |source| source.labels("x=1").no_streaming_lists(),
+            |builder| builder.also(source),
+        );
+        let state = rig.reflector.state();
+        let told = async {
+            tokio::time::sleep(Duration::from_millis(1500)).await;
+            state.borrow().clone()
+        };
+        let ((), told) = tokio::join!(rig.run(4), told);
+        let expected = (remaining == MOST).then_some(u64::MAX);
+        assert_eq!(told, SyncState::Listing { items: 4, expected });
+        assert_eq!(rig.store.log(), ["replace 4@10"]);
+    }
+}
+
+/// A server that has one name twice may have one state of it that cannot be decoded: what counts is the newest.
+#[tokio::test(start_paused = true)]
+async fn l7_an_object_listed_twice_counts_in_its_newest_state_be_it_undecodable() {
+    let objects = [
+        object("a", 3),
+        poison("a", 5),
+        poison("b", 4),
+        object("b", 6),
+        poison("c", 7),
+        poison("c", 8),
+    ];
+    for (policy, held) in [
+        (PoisonPolicy::KeepLast, &["a@3", "b@6"][..]),
+        (PoisonPolicy::Remove, &["b@6"]),
+    ] {
+        let server = Server::script(vec![Answer::list("10", &objects)], vec![Answer::watch([])]);
+        let rig = Rig::with(server, ApiListWatch::no_streaming_lists, |builder| {
+            builder.poison(policy)
+        });
+        rig.run(10).await;
+        assert_eq!(rig.store.contents(), held);
+        let apart: Vec<_> = rig
+            .reflector
+            .quarantined()
+            .iter()
+            .map(|entry| entry.version.to_string())
+            .collect();
+        assert_eq!(apart, ["5", "8"], "I1");
+        assert_eq!(rig.reflector.objects(), held.len());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_that_breaks_forgets_what_was_undecodable_in_it() {
+    let bad = [poison("a", 3), poison("c", 6)];
+    let server = Server::script(
+        vec![
+            Answer::ok([text(page("10", "t", &bad[..1]))]),
+            Answer::ok([text(list("10", &bad).trim_end_matches("]}")), Piece::Reset]),
+            Answer::list("10", &[object("b", 5), poison("d", 7)]),
+        ],
+        vec![Answer::watch([])],
+    );
+    let rig = Rig::plain(server);
+    rig.run(10).await;
+    assert_eq!(rig.store.contents(), ["b@5"]);
+    let apart = rig.reflector.quarantined();
+    let names: Vec<_> = apart
+        .iter()
+        .filter_map(|entry| Some(entry.key.as_ref()?.name().to_owned()))
+        .collect();
+    assert_eq!(names, ["a", "d"]);
+}
+
+/// Bytes without end and never a new object.
+#[tokio::test(start_paused = true)]
+async fn l7_one_bad_object_listed_for_ever_is_kept_once_and_given_up() {
+    let head =
+        text(r#"{"kind":"ConfigMapList","apiVersion":"v1","metadata":{"resourceVersion":"10"},"items":["#);
+    let items = format!("{},", poison("a", 3)).repeat(20);
+    let endless = (0..1000).flat_map(|_| [text(&items), pause(1)]);
+    let server = Server::script(
+        vec![Answer::ok([head].into_iter().chain(endless)), abc()],
+        vec![Answer::watch([])],
+    );
+    let rig = Rig::plain(server);
+    rig.run(320).await;
+    assert_eq!(rig.states(), ["listing", "degraded timeout", "synced"]);
+    assert_eq!(rig.store.contents(), ["a@3", "b@5"]);
 }

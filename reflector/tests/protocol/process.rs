@@ -286,6 +286,68 @@ async fn a_slow_store_is_not_the_servers_fault() {
     assert_eq!(server.seen().len(), 1, "no request more");
 }
 
+/// I10: what the store has not taken yet says nothing of how old it is, and what arrived before it did is no news.
+#[tokio::test(start_paused = true)]
+async fn i10_the_age_counts_from_when_the_bytes_came_however_slow_the_store() {
+    struct Slow(Cache<ConfigMap>);
+
+    #[async_trait::async_trait]
+    impl informer_store::ReflectorStore<ConfigMap> for Slow {
+        async fn replace(
+            &self,
+            it: informer_store::Replacement<ConfigMap>,
+        ) -> Result<(), informer_store::Closed> {
+            self.0.replace(it).await
+        }
+        async fn add(&self, it: informer_store::Entry<ConfigMap>) -> Result<(), informer_store::Closed> {
+            self.0.add(it).await
+        }
+        async fn update(&self, it: informer_store::Entry<ConfigMap>) -> Result<(), informer_store::Closed> {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            self.0.update(it).await
+        }
+        async fn delete(
+            &self,
+            it: informer_store::Tombstone<ConfigMap>,
+        ) -> Result<(), informer_store::Closed> {
+            self.0.delete(it).await
+        }
+        async fn resync(&self, it: informer_store::ResyncPart) -> Result<(), informer_store::Closed> {
+            self.0.resync(it).await
+        }
+        async fn bookmark(&self, it: informer_store::ResourceVersion) -> Result<(), informer_store::Closed> {
+            self.0.bookmark(it).await
+        }
+    }
+
+    let events: Vec<_> = (11..31).map(|version| modified("a", version)).collect();
+    let at_once = events.iter().fold(Vec::new(), |mut all, piece| {
+        if let Piece::Bytes(bytes) = piece {
+            all.extend_from_slice(bytes);
+        }
+        all
+    });
+    let start = [added("a", 3), initial_end("10"), pause(10)];
+    let server = Server::script(
+        vec![],
+        vec![Answer::watch(
+            start.into_iter().chain([Piece::Bytes(at_once.into())]),
+        )],
+    );
+    let source = ApiListWatch::<ConfigMap>::namespaced(server.client(), "default");
+    let reflector = Reflector::builder(source, Slow(Cache::new())).build();
+    let life = async {
+        tokio::time::sleep(Duration::from_secs(11)).await;
+        for seconds in (0..19).map(|n| n * 60) {
+            let age = reflector.age().expect("it has listed").as_secs();
+            assert!(age >= seconds, "{age} after {seconds}");
+            assert_eq!(reflector.is_stale(), seconds > 75, "after {seconds}");
+            tokio::time::sleep(Duration::from_secs(60)).await;
+        }
+    };
+    reflector.run(life).await.expect("slowness ends nothing");
+}
+
 /// Everything that is logged on one thread, as one text. It hears of the whole process: whether an event is listened
 /// to at all is settled once, by whichever test comes to it first.
 #[derive(Clone)]

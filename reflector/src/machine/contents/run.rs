@@ -17,12 +17,12 @@ pub(in crate::machine) struct ContentsRun<K> {
     pub(in crate::machine) streaming: bool,
     pub(super) request: ListRequest,
     pub(super) watch_timeout: std::time::Duration,
-    pub(super) entries: Vec<Entry<K>>,
+    pub(in crate::machine) entries: Vec<Entry<K>>,
     pub(in crate::machine) index: Index,
     pub(in crate::machine) poison: Vec<Poison>,
     /// How many objects there were whose name could not be read.
     pub(super) nameless: usize,
-    /// Where the poison of a key is among initial events.
+    /// Where the poison of a key is.
     pub(super) poison_at: KeyMap<usize>,
     /// Entries are superseded by later ones or deleted: `index` tells which count.
     pub(super) untidy: bool,
@@ -80,6 +80,7 @@ impl<K: Object> ContentsRun<K> {
             }
         }
         self.poison.truncate(self.page.poison_before);
+        self.poison_at.retain(|_, place| *place < self.page.poison_before);
         self.nameless = self.page.nameless_before;
         self.items = self.page.items_before;
         (self.page.items, self.page.news, self.page.news_seen) = (0, 0, 0);
@@ -115,21 +116,34 @@ impl<K: Object> ContentsRun<K> {
         }
     }
 
-    /// Sets an initial event's object apart.
+    /// Sets an object apart, once whatever is said of it. Without a name it may be two bytes of garbage among millions
+    /// like it.
     pub(super) fn set_apart(&mut self, poison: Poison) {
-        if let Some(key) = &poison.key {
+        self.page.items += 1;
+        self.items += 1;
+        let Some(key) = &poison.key else {
+            self.page.news += 1;
+            self.nameless += 1;
+            if self.nameless <= UNKEYED_MAX {
+                self.poison.push(poison);
+            }
+            return;
+        };
+        if self.streaming {
             self.forget(key);
-            self.poison_at.insert(key.clone(), self.poison.len());
+        } else if let Some(known) = self
+            .poison_at
+            .get(key)
+            .and_then(|place| self.poison.get_mut(*place))
+        {
+            if poison.version > known.version {
+                *known = poison;
+            }
+            return;
         }
-        self.keep_poison(poison);
-    }
-
-    /// Keeps what is wrong with an object. Without a name it may be two bytes of garbage among millions like it.
-    pub(super) fn keep_poison(&mut self, poison: Poison) {
-        self.nameless += usize::from(poison.key.is_none());
-        if poison.key.is_some() || self.nameless <= UNKEYED_MAX {
-            self.poison.push(poison);
-        }
+        self.page.news += 1;
+        self.poison_at.insert(key.clone(), self.poison.len());
+        self.poison.push(poison);
     }
 
     /// How many objects without a readable name there are beside those that are kept.
