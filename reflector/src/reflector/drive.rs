@@ -146,6 +146,8 @@ impl<K: Object> Driver<'_, K> {
                 () = timer => Input::Tick,
             };
             self.input(input);
+            // Nor may it keep the others of its thread from their turn: the shutdown is one of them.
+            tokio::task::coop::consume_budget().await;
             // A source that always has something must not keep a deadline from passing, nor a doubt from being heard.
             if self.sink.take_doubt(self.part) {
                 self.input(Input::Doubt);
@@ -199,7 +201,11 @@ impl<K: Object> Driver<'_, K> {
         let contents = match &request {
             Request::List(list) => list.purpose != crate::Purpose::Probe,
             Request::Watch(watch) => watch.initial_events,
-            Request::Get(_) => false,
+            Request::Get(_) => {
+                // It counts as an attempt.
+                self.quarantine_changed = true;
+                false
+            }
         };
         if contents {
             let permits = self.permits.clone();

@@ -388,3 +388,28 @@ async fn l7_a_list_of_nothing_but_bad_objects_is_no_more_work_than_another() {
     assert_eq!(rig.reflector.quarantined().len(), 20_000);
     assert_eq!(rig.store.contents().len(), 2_000);
 }
+
+#[tokio::test(start_paused = true)]
+async fn l8_how_often_a_bad_object_was_read_again_is_told() {
+    let server = Server::new(|seen| {
+        if seen.uri.ends_with("/configmaps/a") {
+            return Answer::failure(403, "Forbidden", "no");
+        }
+        if !seen.is_watch() {
+            return abc();
+        }
+        let from: u64 = seen
+            .param("resourceVersion")
+            .expect("it has one")
+            .parse()
+            .expect("a number");
+        let bookmarks = (1..100).flat_map(move |n| [bookmark(&(from + n + 1).to_string()), pause(60)]);
+        let first = (from == 10).then(|| event("MODIFIED", &poison("a", 11)));
+        Answer::watch(first.into_iter().chain(bookmarks))
+    });
+    let rig = Rig::plain(server);
+    rig.run(1000).await;
+    assert_eq!(rig.reflector.stats().gets, 2);
+    assert_eq!(rig.reflector.quarantined()[0].attempts, 2);
+    assert_eq!(rig.store.contents(), ["a@3", "b@5"]);
+}

@@ -8,7 +8,10 @@ use std::{
 };
 
 use futures::StreamExt;
-use informer_reflector::{ApiListWatch, ErrorKind, Reflector, SyncState};
+use informer_reflector::{
+    ApiListWatch, Error, ErrorKind, Event, EventStream, Held, Item, ListRequest, ListStream, ListWatch,
+    Reflector, SyncState, WatchRequest, listed,
+};
 use informer_store::{Cache, Change};
 use k8s_openapi::api::core::v1::ConfigMap;
 
@@ -346,6 +349,49 @@ async fn i10_the_age_counts_from_when_the_bytes_came_however_slow_the_store() {
         }
     };
     reflector.run(life).await.expect("slowness ends nothing");
+}
+
+/// A source that has something at any time, and says when it has been asked often enough.
+struct Talker {
+    enough: Arc<tokio::sync::Notify>,
+    asked: Arc<std::sync::atomic::AtomicU64>,
+}
+
+#[async_trait::async_trait]
+impl ListWatch<ConfigMap> for Talker {
+    async fn list(&self, _: &ListRequest, _: &Held<ConfigMap>) -> Result<ListStream<ConfigMap>, Error> {
+        Ok(listed([], "1"))
+    }
+
+    async fn watch(&self, _: &WatchRequest, _: &Held<ConfigMap>) -> Result<EventStream<ConfigMap>, Error> {
+        let (enough, asked) = (Arc::clone(&self.enough), Arc::clone(&self.asked));
+        let events = (2..1_000_000_u64).map(move |version| {
+            if asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 10 {
+                enough.notify_one();
+            }
+            let mut object = ConfigMap::default();
+            object.metadata.name = Some(String::from("a"));
+            object.metadata.resource_version = Some(version.to_string());
+            Item::new(object)
+                .map(Event::Modified)
+                .map_err(|_| unreachable!("it has a name"))
+        });
+        Ok(Box::pin(futures::stream::iter(events)))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn r7_a_source_that_never_pauses_does_not_keep_a_shutdown_from_being_heard() {
+    let enough = Arc::new(tokio::sync::Notify::new());
+    let asked = Arc::default();
+    let talker = Talker {
+        enough: Arc::clone(&enough),
+        asked: Arc::clone(&asked),
+    };
+    let reflector = Reflector::builder(talker, Cache::new()).build();
+    reflector.run(enough.notified()).await.expect("it was shut down");
+    let asked = asked.load(std::sync::atomic::Ordering::Relaxed);
+    assert!(asked < 1000, "{asked} events later");
 }
 
 /// Everything that is logged on one thread, as one text. It hears of the whole process: whether an event is listened
