@@ -15,8 +15,8 @@ use super::{
     index::{KeyMap, Slot},
 };
 use crate::{
-    Error, ErrorKind, Event, ListEnd, ListRequest, Listed, ReadAt, RelistReason, StreamingLists, SyncState,
-    WatchRequest,
+    Error, ErrorKind, Event, ListEnd, ListRequest, Listed, Poison, ReadAt, RelistReason, StreamingLists,
+    SyncState, WatchRequest,
 };
 
 impl<K: Object> Machine<K> {
@@ -391,9 +391,26 @@ impl<K: Object> Machine<K> {
         self.effects.extend(deltas.into_iter().map(Effect::Deliver));
     }
 
+    /// The same, but what has no usable version is set apart, as it is in a list or a watch.
+    fn with_usable_version(&mut self, event: Event<K>) -> Event<K> {
+        match event {
+            Event::Added(item) | Event::Modified(item) if !is_usable(&item.version) => {
+                self.stats.bad_versions += 1;
+                let error = Error::new(
+                    ErrorKind::Protocol,
+                    "watch",
+                    "the event has no usable resource version",
+                );
+                Event::Poison(Poison::new(Some(item.key), ResourceVersion::UNSET, error))
+            }
+            event => event,
+        }
+    }
+
     /// An event of a watch that began with the contents and has not shown all of them.
     pub(super) fn on_initial_event(&mut self, now: Instant, event: Event<K>) {
         let timeout = self.config.body_timeout;
+        let event = self.with_usable_version(event);
         let Phase::Contents(run) = &mut self.phase else {
             return;
         };

@@ -134,3 +134,28 @@ async fn p17_a_live_watch_that_was_to_begin_with_the_contents_is_given_up_howeve
         assert_eq!(rig.store.replaced(), 1);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn p9_an_initial_event_without_a_version_is_set_apart_and_read_again() {
+    for version in ["", "0"] {
+        let bare = object("b", 5).replace(
+            r#""resourceVersion":"5""#,
+            &format!(r#""resourceVersion":"{version}""#),
+        );
+        let initial = [added("a", 3), event("ADDED", &bare), initial_end("10")];
+        let bookmarks = (11..20_u64).flat_map(|version| [pause(60), bookmark(&version.to_string())]);
+        let mut watches = vec![
+            Answer::watch(initial.into_iter().chain(bookmarks)),
+            Answer::watch([]),
+        ];
+        let server = Server::new(move |seen| match seen.is_watch() {
+            true => watches.remove(0),
+            false => Answer::ok([text(object("b", 5))]),
+        });
+        let rig = Rig::new(server);
+        rig.run(320).await;
+        assert_eq!(rig.store.log()[0], "replace 1@10", "{version:?}");
+        assert_eq!(rig.store.contents(), ["a@3", "b@5"], "{version:?}");
+        assert_eq!(rig.reflector.stats().bad_versions, 1);
+    }
+}
