@@ -300,8 +300,12 @@ impl<K: Object> ApiListWatch<K> {
 impl<K: Object> ListWatch<K> for ApiListWatch<K> {
     async fn list(&self, request: &ListRequest, held: &Held<K>) -> Result<ListStream<K>, Error> {
         let uri = self.target.list(request);
-        let metadata = self.context.metadata_only || request.purpose != Purpose::Contents;
-        let accept = if metadata { METADATA_LIST } else { JSON };
+        let metadata = self.context.metadata_only;
+        let accept = match request.purpose {
+            Purpose::Contents if metadata => METADATA_LIST,
+            Purpose::Contents => JSON,
+            _ => METADATA_LIST_OR_JSON,
+        };
         let answer = self
             .send(
                 "list",
@@ -380,5 +384,8 @@ impl<K> fmt::Debug for ApiListWatch<K> {
 const JSON: &str = "application/json";
 const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+/// Some extension servers know no other form than whole objects, which will do as well.
+const METADATA_LIST_OR_JSON: &str =
+    "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json;q=0.5";
 /// Longer addresses cannot be put into a request, or not before the server's own base address.
 const URI_MAX: usize = 60_000;

@@ -148,3 +148,28 @@ async fn p21_a_stray_object_is_told_even_where_the_kind_was_given_by_its_plural_
     assert_eq!(cache.len(), 2);
     assert_eq!(reflector.quarantined().len(), 1);
 }
+
+/// Some extension servers answer in no other form than whole objects: probes and audits make do with those.
+#[tokio::test(start_paused = true)]
+async fn p5_and_p7_a_server_that_knows_no_metadata_is_probed_and_audited_all_the_same() {
+    let mut first = Some(bookmark("10"));
+    let server = Server::new(move |seen| {
+        if seen.is_watch() {
+            return Answer::watch(first.take());
+        }
+        let forms = seen.accept.split(',').map(|form| form.split(";q=").next());
+        if !forms.flatten().any(|form| form == "application/json") {
+            return Answer::failure(406, "NotAcceptable", "only application/json");
+        }
+        Answer::list("10", &[object("a", 3), object("b", 5)])
+    });
+    let rig = Rig::with(
+        server,
+        |source| source.no_streaming_lists(),
+        |builder| builder.audit(std::time::Duration::from_secs(40)),
+    );
+    rig.run(400).await;
+    let stats = rig.reflector.stats();
+    assert!(stats.probes > 0 && stats.audits > 0, "{stats:?}");
+    assert_eq!((stats.retries, stats.lists), (0, 1), "{stats:?}");
+}
