@@ -163,9 +163,10 @@ impl Quarantine {
 
 /// Objects without a readable name kept for inspection; more are only counted.
 pub(crate) const UNKEYED_MAX: usize = 64;
-/// Reads made in one round, and the least time between rounds: each round costs the watch a reconnect.
+/// Reads made in one round, and the least time between rounds: each round costs the watch a reconnect, and all of it
+/// most of what may be asked for in a minute. However many objects are set apart, the others flow.
 const ROUND_KEYS: usize = 4;
-const ROUND: Duration = Duration::from_secs(30);
+const ROUND: Duration = Duration::from_secs(120);
 /// The longest time between two reads of one object.
 const RETRY_MAX: Duration = Duration::from_secs(3600);
 

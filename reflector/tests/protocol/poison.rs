@@ -413,3 +413,37 @@ async fn l8_how_often_a_bad_object_was_read_again_is_told() {
     assert_eq!(rig.reflector.quarantined()[0].attempts, 2);
     assert_eq!(rig.store.contents(), ["a@3", "b@5"]);
 }
+
+/// As when everything there is awaits a conversion that is broken.
+#[tokio::test(start_paused = true)]
+async fn l7_however_many_objects_are_bad_the_others_flow() {
+    let mut objects: Vec<_> = (1..=1000).map(|n| poison(&format!("p{n}"), n)).collect();
+    objects.push(object("a", 1500));
+    let server = Server::new(move |seen| {
+        if seen.is_watch() {
+            let from: u64 = seen
+                .param("resourceVersion")
+                .expect("it has one")
+                .parse()
+                .expect("a number");
+            return Answer::watch(
+                (from + 1..from + 600).flat_map(|version| [pause(1), modified("a", version)]),
+            );
+        }
+        match seen.uri.split_once("/configmaps/p") {
+            Some((_, n)) => Answer::ok([text(poison(&format!("p{n}"), n.parse().expect("a number")))]),
+            None => Answer::list("2000", &objects),
+        }
+    });
+    let rig = Rig::plain(server);
+    rig.run(3600).await;
+    let stats = rig.reflector.stats();
+    assert!(stats.gets >= 100, "they are read again: {stats:?}");
+    assert!(stats.events >= 3500, "one a second: {stats:?}");
+    let idle = Duration::from_secs(3600) - stats.watch_time;
+    assert!(
+        idle <= Duration::from_secs(600),
+        "the last watch is not in it: {stats:?}"
+    );
+    assert!(rig.server.busiest_minute() <= 8);
+}
