@@ -129,6 +129,8 @@ impl Error {
             ("Unauthorized", _) | (_, 401) => ErrorKind::Unauthorized,
             ("Forbidden", _) | (_, 403) => ErrorKind::Forbidden,
             ("NotFound", _) | (_, 404) => ErrorKind::NotFound,
+            // A proxy's word on the time it took, not on what was asked for.
+            (_, 408 | 425 | 499) => ErrorKind::Server,
             (_, 400..=499) => ErrorKind::Invalid,
             (_, 501) => ErrorKind::Unsupported,
             (_, 500..=599) => ErrorKind::Server,

@@ -588,3 +588,25 @@ async fn an_empty_content_type_says_no_more_than_none() {
         assert_eq!(rig.store.contents(), ["a@11", "b@5"]);
     }
 }
+
+/// What a proxy says of its patience is no word on the version.
+#[tokio::test(start_paused = true)]
+async fn t8_a_proxy_that_gives_up_waiting_never_lists_anew() {
+    for code in [408, 425, 499] {
+        let gives_up = || Answer::status(code, [text("<html>")]).header("content-type", "text/html");
+        let server = Server::script(
+            vec![abc()],
+            vec![
+                gives_up(),
+                gives_up(),
+                gives_up(),
+                Answer::watch([modified("a", 11)]),
+            ],
+        );
+        let rig = Rig::plain(server);
+        rig.run(30).await;
+        assert_eq!(rig.store.contents(), ["a@11", "b@5"]);
+        assert_eq!(rig.server.lists().len(), 1, "{code}");
+        assert!(rig.states().contains(&"degraded server-error".to_owned()));
+    }
+}
