@@ -9,6 +9,7 @@ mod events;
 mod kinds;
 mod lists;
 mod load;
+mod matrix;
 mod overload;
 mod poison;
 mod process;
