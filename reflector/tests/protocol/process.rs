@@ -7,10 +7,10 @@ use std::{
     time::Duration,
 };
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use informer_reflector::{
-    ApiListWatch, Error, ErrorKind, Event, EventStream, Held, Item, ListRequest, ListStream, ListWatch,
-    Reflector, SyncState, WatchRequest, listed,
+    ApiClient, ApiListWatch, Error, ErrorKind, Event, EventStream, Held, Item, ListRequest, ListStream,
+    ListWatch, Reflector, StreamingLists, SyncState, WatchRequest, listed,
 };
 use informer_store::{Cache, Change};
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -78,6 +78,154 @@ async fn r1_a_run_dropped_at_any_await_leaves_a_store_that_the_next_run_complete
         );
         rig.run(30).await;
         assert_eq!(rig.store.contents(), ["a@11", "c@13"], "after {polls} polls");
+    }
+}
+
+/// Gives way before each call is carried out, and after.
+#[derive(Clone)]
+struct Hesitant(Cache<ConfigMap>);
+
+#[async_trait::async_trait]
+impl informer_store::ReflectorStore<ConfigMap> for Hesitant {
+    async fn replace(
+        &self,
+        it: informer_store::Replacement<ConfigMap>,
+    ) -> Result<(), informer_store::Closed> {
+        tokio::task::yield_now().await;
+        self.0.replace(it).await?;
+        tokio::task::yield_now().await;
+        Ok(())
+    }
+    async fn add(&self, it: informer_store::Entry<ConfigMap>) -> Result<(), informer_store::Closed> {
+        tokio::task::yield_now().await;
+        self.0.add(it).await?;
+        tokio::task::yield_now().await;
+        Ok(())
+    }
+    async fn update(&self, it: informer_store::Entry<ConfigMap>) -> Result<(), informer_store::Closed> {
+        tokio::task::yield_now().await;
+        self.0.update(it).await?;
+        tokio::task::yield_now().await;
+        Ok(())
+    }
+    async fn delete(&self, it: informer_store::Tombstone<ConfigMap>) -> Result<(), informer_store::Closed> {
+        tokio::task::yield_now().await;
+        self.0.delete(it).await?;
+        tokio::task::yield_now().await;
+        Ok(())
+    }
+    async fn resync(&self, it: informer_store::ResyncPart) -> Result<(), informer_store::Closed> {
+        tokio::task::yield_now().await;
+        self.0.resync(it).await
+    }
+    async fn bookmark(&self, it: informer_store::ResourceVersion) -> Result<(), informer_store::Closed> {
+        tokio::task::yield_now().await;
+        self.0.bookmark(it).await
+    }
+    async fn merge(
+        &self,
+        it: informer_store::Delta<ConfigMap>,
+        reached: Option<informer_store::ResourceVersion>,
+    ) -> Result<(), informer_store::Closed> {
+        tokio::task::yield_now().await;
+        self.0.merge(it, reached).await?;
+        tokio::task::yield_now().await;
+        Ok(())
+    }
+    fn held(&self, key: informer_store::KeyRef<'_>, uid: &str, version: &str) -> Option<Arc<ConfigMap>> {
+        self.0.held(key, uid, version)
+    }
+}
+
+/// Within the store's own waits as well, of one source and of two, with lists of either kind: what a handler is told
+/// over both runs fits together.
+#[tokio::test(start_paused = true)]
+async fn r1_a_run_dropped_while_the_store_hesitates_tells_handlers_nothing_twice() {
+    for (streaming, several) in [(false, false), (true, false), (false, true), (true, true)] {
+        for polls in 1..90 {
+            let server = Server::new(move |seen| {
+                let (from, other) = (seen.param("resourceVersion"), seen.uri.contains("/other/"));
+                let here = |name: &str, version| {
+                    let object = object(name, version);
+                    if other {
+                        object.replace("\"default\"", "\"other\"")
+                    } else {
+                        object
+                    }
+                };
+                let (a, b) = (here("a", 3), here("b", 5));
+                let news = [
+                    event("MODIFIED", &here("a", 11)),
+                    event("DELETED", &here("b", 12)),
+                    event("ADDED", &here("c", 13)),
+                    pause(1),
+                    bookmark("14"),
+                ];
+                match (seen.is_watch(), from.as_deref()) {
+                    (true, None) => {
+                        let initial = [event("ADDED", &a), event("ADDED", &b), initial_end("10")];
+                        Answer::watch(initial.into_iter().chain(news))
+                    }
+                    (true, _) if seen.param("sendInitialEvents").is_some() => {
+                        let all = [event("ADDED", &here("a", 11)), event("ADDED", &here("c", 13))];
+                        Answer::watch(all.into_iter().chain([initial_end("14")]))
+                    }
+                    (true, Some("10")) => Answer::watch(news),
+                    (true, _) => Answer::watch([]),
+                    (false, None) => Answer::list("10", &[a, b]),
+                    (false, Some(_)) => Answer::list("14", &[here("a", 11), here("c", 13)]),
+                }
+            });
+            let cache = Cache::<ConfigMap>::new();
+            let mut changes = cache.subscribe();
+            let client = ApiClient::from(server.client());
+            let source = |namespace: &str| ApiListWatch::<ConfigMap>::namespaced(&client, namespace);
+            let mut builder = Reflector::builder(source("default"), Hesitant(cache.clone()));
+            if several {
+                builder = builder.also(source("other"));
+            }
+            let lists = if streaming {
+                StreamingLists::Auto
+            } else {
+                StreamingLists::Off
+            };
+            let reflector = builder.streaming_lists(lists).build();
+            {
+                let run = Box::pin(reflector.run(std::future::pending()));
+                let ended =
+                    tokio::time::timeout(Duration::from_secs(3), AbortAt { future: run, polls }).await;
+                assert_ne!(ended, Ok(true), "nothing ends a run");
+            }
+            reflector
+                .run(tokio::time::sleep(Duration::from_secs(20)))
+                .await
+                .expect("nothing ends a run");
+            let told = format!("after {polls} polls, streaming: {streaming}, several: {several}");
+            let mut mine = std::collections::BTreeMap::new();
+            while let Some(Some(change)) = changes.next().now_or_never() {
+                let key = change.key().to_string();
+                let before = match &change {
+                    Change::Deleted { .. } => mine.remove(&key),
+                    _ => mine.insert(key.clone(), change.object().metadata.resource_version.clone()),
+                };
+                assert_eq!(
+                    before.is_none(),
+                    matches!(change, Change::Added { .. }),
+                    "H1: {key}, {told}"
+                );
+            }
+            let namespaces = if several {
+                &["default", "other"][..]
+            } else {
+                &["default"]
+            };
+            let all = namespaces.iter().flat_map(|namespace| {
+                [("a", "11"), ("c", "13")]
+                    .map(|(name, version)| (format!("{namespace}/{name}"), Some(version.to_owned())))
+            });
+            assert_eq!(mine, all.collect(), "H2, {told}");
+            assert_eq!(cache.resource_version().to_string(), "14", "{told}");
+        }
     }
 }
 
