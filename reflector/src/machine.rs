@@ -369,6 +369,8 @@ impl<K: Object> Machine<K> {
                     };
                     self.stats.timeouts += 1;
                     self.effects.push_back(Effect::Abort);
+                    // Its connection may be one that leads nowhere any more, and it may not be the only one.
+                    self.plan.fresh = true;
                     self.on_failed(now, Error::new(ErrorKind::Timeout, "list", message));
                 }
             }

@@ -255,6 +255,8 @@ async fn t5_a_list_never_answered_is_given_up_and_tried_again() {
     assert_eq!(rig.store.contents(), ["a@3", "b@5"]);
     assert_eq!(rig.reflector.stats().timeouts, 1);
     assert!(rig.states().contains(&"degraded timeout".to_owned()));
+    let fresh: Vec<_> = rig.server.lists().iter().map(|list| list.fresh).collect();
+    assert_eq!(fresh, [false, true], "there may be more connections like it");
 }
 
 #[tokio::test(start_paused = true)]
