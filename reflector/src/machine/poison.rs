@@ -212,9 +212,11 @@ impl<K: Object> Machine<K> {
         };
         let rest = rest.clone();
         match error.kind() {
-            ErrorKind::NotFound | ErrorKind::Unsupported | ErrorKind::Forbidden | ErrorKind::Decode => {
-                self.next_read(now, rest);
-            }
+            ErrorKind::NotFound
+            | ErrorKind::Unsupported
+            | ErrorKind::Forbidden
+            | ErrorKind::Decode
+            | ErrorKind::Oversize => self.next_read(now, rest),
             _ => self.fail(now, &error, Next::Watch),
         }
     }

@@ -383,3 +383,34 @@ async fn l5_a_long_line_in_small_pieces_is_read() {
     rig.run(20).await;
     assert_eq!(rig.store.contents(), ["a@11", "b@5"]);
 }
+
+/// It is the object that is at fault, not the server.
+#[tokio::test(start_paused = true)]
+async fn l5_an_oversize_object_read_again_stays_apart_and_stops_nothing() {
+    let big = object("big", 7).replace("\"v\":\"7\"", &format!("\"v\":\"{}\"", "x".repeat(5000)));
+    let server = Server::new(move |seen| {
+        if seen.is_watch() {
+            let from: u64 = seen
+                .param("resourceVersion")
+                .expect("it has one")
+                .parse()
+                .expect("a number");
+            return Answer::watch(
+                (from + 1..from + 200).flat_map(|version| [pause(30), bookmark(&version.to_string())]),
+            );
+        }
+        if seen.uri.ends_with("/configmaps/big") {
+            return Answer::ok([text(&big)]);
+        }
+        Answer::list("10", &[object("a", 3), big.clone()])
+    });
+    let rig = Rig::with(
+        server,
+        |source| source.no_streaming_lists().limits(small()),
+        |builder| builder,
+    );
+    rig.run(3600).await;
+    assert!(rig.reflector.stats().gets >= 3);
+    assert_eq!(rig.reflector.quarantined().len(), 1);
+    assert_eq!(rig.states(), ["listing", "synced"]);
+}
