@@ -612,3 +612,47 @@ async fn t8_a_proxy_that_gives_up_waiting_never_lists_anew() {
         assert!(rig.states().contains(&"degraded server-error".to_owned()));
     }
 }
+
+/// What one event proves is soon disproved: only a while without a failure makes the waits short again.
+#[tokio::test(start_paused = true)]
+async fn t7_an_event_before_each_failure_is_no_recovery() {
+    let server = Server::new(|seen| {
+        let Some(from) = seen.param("resourceVersion").filter(|_| seen.is_watch()) else {
+            return abc();
+        };
+        let next = from.parse::<u64>().expect("a number") + 1;
+        let fails = event("ERROR", &failure(500, "InternalError", "no"));
+        Answer::ok([modified("a", next), fails])
+    });
+    let rig = Rig::plain(server);
+    rig.run(600).await;
+    let watches = rig.server.watches();
+    assert!((15..=35).contains(&watches.len()), "{}", watches.len());
+    let last = &watches[watches.len() - 5..];
+    for pair in last.windows(2) {
+        assert!(pair[1].at - pair[0].at >= Duration::from_secs(15), "I9");
+    }
+    assert_eq!(rig.reflector.stats().events, watches.len() as u64);
+}
+
+#[tokio::test(start_paused = true)]
+async fn t7_after_two_minutes_without_a_failure_the_waits_are_short_again() {
+    let mut watches = 0;
+    let server = Server::new(move |seen| {
+        if !seen.is_watch() {
+            return abc();
+        }
+        watches += 1;
+        match watches {
+            6 => Answer::ok([pause(60), bookmark("11"), pause(61), bookmark("12"), Piece::Reset]),
+            _ => Answer::Refuse,
+        }
+    });
+    let rig = Rig::plain(server);
+    rig.run(300).await;
+    let at: Vec<_> = rig.server.watches().iter().map(|watch| watch.at).collect();
+    assert!(at[5] - at[4] >= Duration::from_secs(5), "they have grown");
+    let again = [at[7] - at[6], at[8] - at[7]];
+    assert!(again[0] <= Duration::from_millis(1200), "{again:?}");
+    assert!(again[1] <= Duration::from_millis(2400), "{again:?}");
+}

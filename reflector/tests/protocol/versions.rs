@@ -503,3 +503,26 @@ async fn p15_an_error_nobody_understands_lists_anew_if_it_comes_twice() {
         assert_eq!(rig.server.seen().len(), 5, "{nonsense}");
     }
 }
+
+/// So that the reflectors of one cluster do not all list at the same moment.
+#[tokio::test(start_paused = true)]
+async fn p1_a_list_made_anew_comes_at_once_but_not_in_step_with_others() {
+    let mut waits = std::collections::BTreeSet::new();
+    for seed in 0..10 {
+        let server = Server::script(
+            vec![abc(), Answer::list("20", &[])],
+            vec![Answer::ok([pause(30), expired_event()]), Answer::watch([])],
+        );
+        let rig = Rig::with(
+            server,
+            |source| source.no_streaming_lists(),
+            |builder| builder.seed(seed),
+        );
+        let begun = tokio::time::Instant::now();
+        rig.run(40).await;
+        let wait = rig.server.lists()[1].at - begun - Duration::from_secs(30);
+        assert!(wait <= Duration::from_millis(501), "{wait:?}");
+        waits.insert(wait);
+    }
+    assert!(waits.len() >= 8, "{waits:?}");
+}
