@@ -43,13 +43,15 @@ pub struct Config {
     pub backoff: BackoffConfig,
     /// Redeliver everything once in this time, spread evenly over it. Default: `None`.
     pub resync: Option<Duration>,
-    /// Compare the contents with the server's once in this time, jittered by a tenth. An audit puts the watch down, so it
-    /// waits until the server has been heard in that watch, or for as long as it might be silent. Default: `None`.
+    /// Compare the contents with the server's once in this time, jittered by a tenth and counted from the end of the
+    /// last audit; zero is never. An audit puts the watch down, so it waits until the server has been heard in that
+    /// watch, or for as long as it might be silent. Default: `None`.
     pub audit: Option<Duration>,
     /// What becomes of the last good state of an object that cannot be decoded any more. Default:
     /// [`PoisonPolicy::KeepLast`].
     pub poison: PoisonPolicy,
-    /// How long until an object in quarantine is read again; doubles with every attempt up to 1 h. Default: 5 min.
+    /// How long until an object in quarantine is read again; doubles with every attempt up to 1 h. However many there
+    /// are, four are read every two minutes at most: each round puts the watch down. Default: 5 min.
     pub quarantine_retry: Duration,
 }
 
