@@ -3,7 +3,8 @@
 use std::{collections::VecDeque, time::Duration};
 
 use informer_reflector::{
-    Config, Effect, Error, ErrorKind, Event, Input, Item, ListEnd, Listed, Machine, Poison, ReadAt, Request,
+    Config, Effect, Error, ErrorKind, Event, Got, Input, Item, ListEnd, Listed, Machine, Poison,
+    PoisonPolicy, Purpose, ReadAt, Request, Seen,
 };
 use informer_store::{Delta, ObjectKey, ResourceVersion};
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -13,11 +14,12 @@ use tokio::time::Instant;
 /// What the server does next.
 #[derive(Clone, Debug)]
 enum Step {
-    Object { name: u8, version: u64 },
-    Deleted { name: u8, version: u64 },
+    Object { name: u8, uid: u8, version: u64 },
+    Deleted { name: u8, uid: u8, version: u64 },
     Poison { name: u8, version: u64 },
     Bookmark { version: u64, end: bool },
-    Unreadable,
+    Unreadable { name: u8, version: u64 },
+    Blocked { seconds: u64 },
     End { version: u64, token: bool },
     Closed,
     Failed(ErrorKind),
@@ -28,11 +30,14 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let version = 0..200_u64;
     let step = prop_oneof![
-        4 => (0..6_u8, version.clone()).prop_map(|(name, version)| Step::Object { name, version }),
-        2 => (0..6_u8, version.clone()).prop_map(|(name, version)| Step::Deleted { name, version }),
+        4 => (0..6_u8, 0..8_u8, version.clone())
+            .prop_map(|(name, uid, version)| Step::Object { name, uid, version }),
+        2 => (0..6_u8, 0..8_u8, version.clone())
+            .prop_map(|(name, uid, version)| Step::Deleted { name, uid, version }),
         1 => (0..6_u8, version.clone()).prop_map(|(name, version)| Step::Poison { name, version }),
         2 => (version.clone(), any::<bool>()).prop_map(|(version, end)| Step::Bookmark { version, end }),
-        1 => Just(Step::Unreadable),
+        1 => (0..6_u8, version.clone()).prop_map(|(name, version)| Step::Unreadable { name, version }),
+        1 => (0..9000_u64).prop_map(|seconds| Step::Blocked { seconds }),
         3 => (version, any::<bool>()).prop_map(|(version, token)| Step::End { version, token }),
         2 => Just(Step::Closed),
         2 => prop::sample::select(vec![
@@ -45,10 +50,11 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..120)
 }
 
-fn item(name: u8, version: u64) -> Item<ConfigMap> {
+/// Most objects of a name are the same one.
+fn item(name: u8, uid: u8, version: u64) -> Item<ConfigMap> {
     let mut object = ConfigMap::default();
     object.metadata.name = Some(format!("o{name}"));
-    object.metadata.uid = Some(format!("u{name}"));
+    object.metadata.uid = Some(format!("u{name}-{}", uid / 6));
     object.metadata.resource_version = Some(version.to_string());
     Item::new(object).expect("it has a name")
 }
@@ -74,7 +80,11 @@ struct Sim {
 
 impl Sim {
     fn new(streaming: bool, piecewise: bool, seed: u64) -> Self {
-        let machine = Machine::new(Config::default(), streaming, fastrand::Rng::with_seed(seed));
+        Self::with(Config::default(), streaming, piecewise, seed)
+    }
+
+    fn with(config: Config, streaming: bool, piecewise: bool, seed: u64) -> Self {
+        let machine = Machine::new(config, streaming, fastrand::Rng::with_seed(seed));
         let mut sim = Self {
             machine: if piecewise { machine.piecewise() } else { machine },
             now: Instant::now(),
@@ -175,13 +185,30 @@ impl Sim {
         if let Step::Doubt = step {
             return self.give(Input::Doubt);
         }
+        if let Step::Blocked { seconds } = step {
+            // The shell takes no input meanwhile, and no time-out either.
+            self.now += Duration::from_secs(*seconds);
+            return self.give(Input::Blocked(Duration::from_secs(*seconds)));
+        }
         let Some(request) = self.request.clone() else {
             return;
         };
         let input = match (&request, step) {
-            (Request::List(_), Step::Object { name, version }) => {
-                Input::Listed(Listed::Object(item(*name, *version)))
+            (Request::List(list), Step::Object { name, uid, version }) if list.purpose == Purpose::Audit => {
+                let key = ObjectKey::cluster(&format!("o{name}"));
+                let uid = format!("u{name}-{}", uid / 6);
+                Input::Listed(Listed::Seen(Seen::new(key, &uid, (*version).into())))
             }
+            (Request::List(_), Step::Object { name, uid, version }) => {
+                Input::Listed(Listed::Object(item(*name, *uid, *version)))
+            }
+            (Request::Get(_), Step::Object { name, uid, version }) => {
+                Input::Got(Some(Got::Object(item(*name, *uid, *version))))
+            }
+            (Request::Get(_), Step::Poison { name, version }) => {
+                Input::Got(Some(Got::Poison(poison(*name, *version))))
+            }
+            (Request::Get(_), Step::Deleted { .. }) => Input::Got(None),
             (Request::List(_), Step::Poison { name, version }) => {
                 Input::Listed(Listed::Poison(poison(*name, *version)))
             }
@@ -193,11 +220,11 @@ impl Sim {
                     end
                 }))
             }
-            (Request::Watch(_), Step::Object { name, version }) => {
-                Input::Event(Event::Modified(item(*name, *version)))
+            (Request::Watch(_), Step::Object { name, uid, version }) => {
+                Input::Event(Event::Modified(item(*name, *uid, *version)))
             }
-            (Request::Watch(_), Step::Deleted { name, version }) => {
-                Input::Event(Event::Deleted(item(*name, *version)))
+            (Request::Watch(_), Step::Deleted { name, uid, version }) => {
+                Input::Event(Event::Deleted(item(*name, *uid, *version)))
             }
             (Request::Watch(_), Step::Poison { name, version }) => {
                 Input::Event(Event::Poison(poison(*name, *version)))
@@ -206,7 +233,9 @@ impl Sim {
                 version: (*version).into(),
                 initial_events_end: *end,
             }),
-            (Request::Watch(_), Step::Unreadable) => Input::Event(Event::Unreadable(poison(0, 0))),
+            (Request::Watch(_), Step::Unreadable { name, version }) => {
+                Input::Event(Event::Unreadable(poison(*name, *version)))
+            }
             (_, Step::Closed) => Input::Closed,
             (_, Step::Failed(kind)) => Input::Failed(Error::new(*kind, "watch", "no")),
             _ => return,
@@ -231,6 +260,33 @@ proptest! {
         let mut sim = Sim::new(streaming, piecewise, seed);
         for step in &steps {
             sim.step(step);
+        }
+    }
+
+    #[test]
+    fn the_promises_hold_with_everything_switched_on(
+        steps in steps(),
+        streaming: bool,
+        piecewise: bool,
+        remove: bool,
+        seed: u64,
+    ) {
+        let mut config = Config::default();
+        config.audit = Some(Duration::from_secs(60));
+        config.resync = Some(Duration::from_secs(30));
+        config.max_objects = Some(4);
+        config.quarantine_retry = Duration::from_secs(20);
+        config.page_size = Some(2);
+        if remove {
+            config.poison = PoisonPolicy::Remove;
+        }
+        let mut sim = Sim::with(config, streaming, piecewise, seed);
+        for step in &steps {
+            sim.step(step);
+            prop_assert!(sim.machine.len() <= 4, "no more than may be held");
+        }
+        for window in sim.sent.iter().collect::<Vec<_>>().windows(40) {
+            prop_assert!(*window[39] - *window[0] >= Duration::from_secs(1), "no storm");
         }
     }
 
