@@ -656,3 +656,32 @@ async fn t7_after_two_minutes_without_a_failure_the_waits_are_short_again() {
     assert!(again[0] <= Duration::from_millis(1200), "{again:?}");
     assert!(again[1] <= Duration::from_millis(2400), "{again:?}");
 }
+
+/// A replica that lists but is deaf to what changes: two watches in a row that tell nothing of what a probe knows.
+#[tokio::test(start_paused = true)]
+async fn t4_a_server_that_moves_on_and_never_says_so_is_listed_anew() {
+    let mut lists = 0;
+    let mut first = Some([bookmark("11")]);
+    let server = Server::new(move |seen| {
+        if seen.is_watch() {
+            return Answer::watch(first.take().into_iter().flatten());
+        }
+        lists += 1;
+        if lists == 1 {
+            return abc();
+        }
+        Answer::list(&(20 + lists).to_string(), &[object("a", 20), object("b", 5)])
+    });
+    let rig = Rig::plain(server);
+    let early = async {
+        tokio::time::sleep(Duration::from_secs(160)).await;
+        assert_eq!(rig.store.log(), ["replace 2@10", "bookmark @11", "replace 2@24"]);
+        let stats = rig.reflector.stats();
+        assert_eq!((stats.watchdog_trips, stats.probes), (2, 2));
+        assert_eq!(stats.relists(RelistReason::Silent), 1);
+    };
+    tokio::join!(rig.run(3600), early);
+    // Where nothing was missed the dog learns to be patient.
+    let relists = rig.reflector.stats().relists(RelistReason::Silent);
+    assert!((2..=8).contains(&relists), "{relists}");
+}
