@@ -1,5 +1,7 @@
 //! List, watch and relist, the plain way.
 
+use std::time::Duration;
+
 use crate::support::*;
 
 #[tokio::test(start_paused = true)]
@@ -107,4 +109,62 @@ async fn times_without_end_are_no_overflow() {
     );
     rig.run(10).await;
     assert_eq!(rig.store.contents(), ["a@3"]);
+}
+
+/// Every fault is seen in its counter, and in no other.
+#[tokio::test(start_paused = true)]
+async fn what_goes_wrong_is_counted_where_it_is_looked_for() {
+    let good = object("a", 12);
+    let first = [event("MODIFIED", &good), event("MODIFIED", &good), bookmark("13")];
+    let last = [bookmark(""), bookmark("14"), modified("b", 15), deleted("x", 16)];
+    let contents = [text(list("10", &[object("a", 3), poison("b", 5)]))];
+    let sent: usize = [&contents[..], &first, &last]
+        .concat()
+        .iter()
+        .map(|piece| match piece {
+            Piece::Bytes(bytes) => bytes.len(),
+            _ => 0,
+        })
+        .sum();
+    let server = Server::script(
+        vec![Answer::ok(contents)],
+        vec![Answer::ok(first), Answer::ok([]), Answer::watch(last)],
+    );
+    let rig = Rig::with(
+        server,
+        |source| source.no_streaming_lists(),
+        |builder| builder.resync(Duration::from_secs(10)),
+    );
+    rig.run(30).await;
+    assert_eq!(rig.store.contents(), ["a@12", "b@15"]);
+    let stats = rig.reflector.stats();
+    assert_eq!(
+        (stats.lists, stats.pages, stats.watches, stats.requests()),
+        (1, 1, 3, 4)
+    );
+    assert_eq!((stats.items, stats.quarantined, stats.released), (2, 1, 1));
+    assert_eq!((stats.events, stats.duplicates, stats.unknown_deletes), (4, 1, 1));
+    assert_eq!(
+        (stats.bookmarks, stats.bad_versions, stats.old_bookmarks),
+        (3, 1, 0)
+    );
+    assert_eq!((stats.short_watches, stats.retries), (2, 2));
+    // One tenth of the objects a second.
+    assert!((28..=30).contains(&stats.resync_parts), "{}", stats.resync_parts);
+    assert_eq!(stats.bytes, sent as u64);
+    let none = [
+        stats.throttled,
+        stats.timeouts,
+        stats.unreadable,
+        stats.stale_answers,
+        stats.rewinds,
+    ];
+    assert_eq!(
+        (none, stats.watchdog_trips, stats.probes, stats.gets),
+        ([0; 5], 0, 0, 0)
+    );
+    assert_eq!(
+        (stats.relists_total(), stats.other_shard, stats.list_duplicates),
+        (0, 0, 0)
+    );
 }

@@ -685,3 +685,24 @@ async fn t4_a_server_that_moves_on_and_never_says_so_is_listed_anew() {
     let relists = rig.reflector.stats().relists(RelistReason::Silent);
     assert!((2..=8).contains(&relists), "{relists}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn t5_a_watch_never_answered_is_taken_up_on_another_connection() {
+    let cut = r#"{"type":"MODIFIED","object":{"kind""#;
+    for leads_nowhere in [Answer::Never, Answer::ok([text(cut), Piece::Hang])] {
+        let server = Server::script(
+            vec![abc()],
+            vec![leads_nowhere, Answer::watch([modified("a", 11)])],
+        );
+        let rig = Rig::plain(server);
+        rig.run(75).await;
+        assert_eq!(rig.store.contents(), ["a@11", "b@5"]);
+        let watches = rig.server.watches();
+        let told: Vec<_> = watches
+            .iter()
+            .map(|watch| (watch.fresh, watch.param("resourceVersion")))
+            .collect();
+        assert_eq!(told, [(false, Some("10".into())), (true, Some("10".into()))]);
+        assert_eq!((rig.reflector.stats().timeouts, rig.server.lists().len()), (1, 1));
+    }
+}

@@ -526,3 +526,42 @@ async fn p1_a_list_made_anew_comes_at_once_but_not_in_step_with_others() {
     }
     assert!(waits.len() >= 8, "{waits:?}");
 }
+
+/// A version that goes back within a watch is the word of a server whose history did, or of one that errs.
+#[tokio::test(start_paused = true)]
+async fn p5_a_bookmark_that_goes_back_is_looked_into_and_never_followed() {
+    for (now, rewound) in [("40", 0), ("20", 1)] {
+        let mut lists = 0;
+        let server = Server::new(move |seen| {
+            if seen.is_watch() {
+                return match seen.param("resourceVersion").as_deref() {
+                    Some("10") => Answer::watch([bookmark("30"), bookmark("20"), added("c", 35)]),
+                    _ => Answer::watch([modified("a", 45)]),
+                };
+            }
+            lists += 1;
+            if lists == 1 {
+                return abc();
+            }
+            Answer::list(now, &[object("a", 3), object("b", 5)])
+        });
+        let rig = Rig::plain(server);
+        rig.run(60).await;
+        assert_eq!(
+            rig.store.contents(),
+            ["a@45", "b@5"],
+            "what followed was not heard"
+        );
+        assert_eq!(rig.store.rewound(), rewound);
+        let stats = rig.reflector.stats();
+        assert_eq!((stats.old_bookmarks, stats.probes, stats.bookmarks), (1, 1, 2));
+        assert_eq!(stats.relists(RelistReason::Rewound), u64::from(rewound));
+        assert!(rig.states().contains(&"degraded diverged".to_owned()));
+        let from = rig.server.watches()[1].param("resourceVersion");
+        assert_eq!(
+            from.as_deref(),
+            Some(if rewound == 0 { "30" } else { "20" }),
+            "I2, I5"
+        );
+    }
+}
