@@ -706,3 +706,53 @@ async fn t5_a_watch_never_answered_is_taken_up_on_another_connection() {
         assert_eq!((rig.reflector.stats().timeouts, rig.server.lists().len()), (1, 1));
     }
 }
+
+/// I10: what was there before, and what makes no sense, is no sign of life.
+#[tokio::test(start_paused = true)]
+async fn t4_a_server_that_only_repeats_itself_is_as_good_as_silent() {
+    for nothing_new in [modified("a", 3), bookmark(""), bookmark("soon")] {
+        let again = (0..30).flat_map(move |_| [nothing_new.clone(), pause(10)]);
+        let server = Server::script(
+            vec![abc()],
+            vec![
+                Answer::watch([bookmark("10")].into_iter().chain(again)),
+                Answer::watch([bookmark("10")]),
+            ],
+        );
+        let rig = Rig::plain(server);
+        let early = async {
+            tokio::time::sleep(Duration::from_secs(74)).await;
+            assert!(rig.reflector.age() >= Some(Duration::from_secs(73)));
+            assert_eq!(rig.reflector.stats().watchdog_trips, 0);
+        };
+        tokio::join!(rig.run(80), early);
+        assert_eq!(rig.reflector.stats().watchdog_trips, 1);
+        assert_eq!(rig.server.watches().len(), 2);
+    }
+}
+
+/// A connection that served well and broke is no failing server: the next one is tried at once.
+#[tokio::test(start_paused = true)]
+async fn t7_a_connection_that_served_well_is_replaced_without_much_ado() {
+    for seed in 0..10 {
+        let server = Server::script(
+            vec![abc()],
+            vec![
+                Answer::ok([pause(30), modified("a", 11), pause(30), Piece::Reset]),
+                Answer::watch([]),
+            ],
+        );
+        let rig = Rig::with(
+            server,
+            |source| source.no_streaming_lists(),
+            |builder| builder.seed(seed),
+        );
+        rig.run(65).await;
+        let watches = rig.server.watches();
+        assert!(
+            watches[1].at - watches[0].at <= Duration::from_millis(60_501),
+            "seed {seed}"
+        );
+        assert_eq!(rig.states(), ["listing", "synced"], "nobody need know");
+    }
+}
