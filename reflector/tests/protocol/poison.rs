@@ -447,3 +447,79 @@ async fn l7_however_many_objects_are_bad_the_others_flow() {
     );
     assert!(rig.server.busiest_minute() <= 8);
 }
+
+/// A watch at bookmarks that go on from where it begins, after `first`.
+fn bookmarks_after(seen: &Seen, first: Vec<Piece>) -> Answer {
+    let from = seen.param("resourceVersion").expect("it has one");
+    let from: u64 = from.parse().expect("a number");
+    let first = if from == 10 { first } else { Vec::new() };
+    let bookmarks = (1..100).flat_map(move |n| [bookmark(&(from.max(12) + n).to_string()), pause(60)]);
+    Answer::watch(first.into_iter().chain(bookmarks))
+}
+
+/// It is one connection's word on one object: what the watch knows better, or has yet to come to, it does not touch.
+#[tokio::test(start_paused = true)]
+async fn l8_what_a_single_read_brings_counts_only_where_it_fits() {
+    let html = || Answer::ok([text("<html>")]).header("content-type", "text/html");
+    for (read, held, apart) in [
+        (Answer::ok([text(object("a", 12))]), "a@12", 0),
+        (Answer::ok([text(object("a", 5000))]), "a@3", 1),
+        (Answer::ok([text(object("a", 4))]), "a@3", 1),
+        (Answer::ok([text(object_of("a", "u-other", 11))]), "a@3", 1),
+        (Answer::ok([text(object_of("a", "u-other", 12))]), "a@12", 0),
+        (Answer::ok([text(object("b", 12))]), "a@3", 1),
+        (Answer::ok([text(poison("a", 12))]), "a@3", 1),
+        (abc(), "a@3", 1),
+        (html(), "a@3", 1),
+        (Answer::failure(403, "Forbidden", "no"), "a@3", 1),
+        (Answer::failure(410, "Gone", "no"), "a@3", 1),
+        (
+            Answer::failure(429, "TooManyRequests", "no").header("retry-after", "-1"),
+            "a@3",
+            1,
+        ),
+        (Answer::Never, "a@3", 1),
+    ] {
+        let told = format!("{read:?}");
+        let server = Server::new(move |seen| {
+            if seen.is_watch() {
+                return bookmarks_after(seen, vec![event("MODIFIED", &poison("a", 12))]);
+            }
+            if seen.uri.ends_with("/configmaps/a") {
+                read.clone()
+            } else {
+                abc()
+            }
+        });
+        let rig = Rig::plain(server);
+        rig.run(500).await;
+        assert_eq!(rig.store.contents(), [held, "b@5"], "{told}");
+        assert_eq!(rig.reflector.quarantined().len(), apart, "{told}");
+        let stats = rig.reflector.stats();
+        assert_eq!((stats.gets, stats.lists, stats.watches), (1, 1, 2), "{told}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn l8_what_a_single_read_brings_is_not_taken_where_there_is_no_room() {
+    let server = Server::new(|seen| {
+        if seen.is_watch() {
+            return bookmarks_after(seen, vec![added("d", 12)]);
+        }
+        if seen.uri.ends_with("/configmaps/c") {
+            return Answer::ok([text(object("c", 6))]);
+        }
+        Answer::list("10", &[object("a", 3), object("b", 5), poison("c", 6)])
+    });
+    let rig = Rig::with(
+        server,
+        |source| source.no_streaming_lists(),
+        |builder| builder.max_objects(3),
+    );
+    rig.run(500).await;
+    assert_eq!(rig.store.contents(), ["a@3", "b@5", "d@12"]);
+    assert_eq!(
+        (rig.reflector.quarantined().len(), rig.reflector.stats().gets),
+        (1, 1)
+    );
+}
