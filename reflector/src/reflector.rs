@@ -176,9 +176,12 @@ impl<K: Object> Reflector<K> {
     /// pauses. A server that sends no bookmarks proves nothing while nothing happens.
     #[must_use]
     pub fn is_stale(&self) -> bool {
-        let patience = self.parts(|parts| parts.iter().map(|part| part.patience).max());
-        self.age()
-            .is_none_or(|age| age > patience.unwrap_or_default().max(self.inner.patience))
+        // One source may be used to long pauses; that is no excuse for another.
+        let silent = |part: &Part| {
+            let patience = part.patience.max(self.inner.patience);
+            part.proved.is_none_or(|proved| proved.elapsed() > patience)
+        };
+        self.parts(|parts| parts.iter().any(silent))
     }
 
     fn parts<R>(&self, read: impl FnOnce(&[Part]) -> R) -> R {

@@ -648,3 +648,42 @@ async fn no_object_is_ever_written_down_and_no_server_writes_control_characters(
     );
     assert!(!written.chars().any(char::is_control), "no control characters");
 }
+
+/// I10: a source that pauses for longer than another says nothing for it.
+#[tokio::test(start_paused = true)]
+async fn i10_each_source_is_stale_by_its_own_pauses() {
+    let server = Server::new(|seen| {
+        let slow = seen.uri.contains("/slow/");
+        if !seen.is_watch() {
+            // Whoever is asked whether the server is sane gets no answer.
+            return match seen.param("limit").as_deref() {
+                Some("1") => Answer::Never,
+                _ => Answer::list("10", &[]),
+            };
+        }
+        if slow {
+            let event = |version: u64| {
+                let object = object("a", version).replace("\"default\"", "\"slow\"");
+                [pause(50), event("MODIFIED", &object)]
+            };
+            let busy = (11..50).flat_map(event);
+            let first = [bookmark("10")].into_iter().chain(busy.clone().take(12));
+            return Answer::watch(first.chain([bookmark("16")]).chain(busy.skip(12)));
+        }
+        let often = (10..16_u64).flat_map(|version| [bookmark(&version.to_string()), pause(60)]);
+        Answer::watch(often)
+    });
+    let client = ApiClient::from(server.client());
+    let source = |namespace| ApiListWatch::<ConfigMap>::namespaced(&client, namespace).no_streaming_lists();
+    let reflector = Reflector::builder(source("slow"), Cache::new())
+        .also(source("often"))
+        .build();
+    let life = async {
+        tokio::time::sleep(Duration::from_secs(370)).await;
+        assert!(!reflector.is_stale());
+        // The last bookmark of the one came at 300 s; the other has learned to wait for more than six minutes.
+        tokio::time::sleep(Duration::from_secs(7)).await;
+        assert!(reflector.is_stale());
+    };
+    reflector.run(life).await.expect("nothing ends a run");
+}
