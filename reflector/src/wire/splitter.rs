@@ -18,8 +18,8 @@ use super::{
 /// # Contract
 /// A list ends with [`Part::End`] only if everything around its items is JSON: every comma stands between two members
 /// or two items, and nothing else does. An item must end with the bracket that belongs to its first, or be a string, a
-/// number or a word of JSON; what is inside its brackets is for its reader to judge. Of members of the list that nobody
-/// asked for, what is larger than 256 KiB is stepped over by its brackets alone.
+/// number or a word of JSON; what is inside its brackets is for its reader to judge. Of what is not kept, an item larger
+/// than its cap or a member that nobody asked for of more than 256 KiB, only the end is looked for.
 ///
 /// # Memory
 /// Of what one piece has whole nothing is copied. Only what is torn between pieces is put together, and only as much of
@@ -463,15 +463,17 @@ impl Splitter {
                 Part::Oversize(Cow::Owned(head))
             }
             Found::Whole { is_container } => {
+                let is_large = json.len() > self.item_max;
+                // A large string or word is not kept where it comes in pieces, so it is not looked at here either.
                 let is_item = if is_container {
                     are_a_pair(json.first().copied(), json.last().copied())
                 } else {
-                    is_json(json)
+                    is_large || is_json(json)
                 };
                 if !is_item {
                     return None;
                 }
-                if json.len() > self.item_max {
+                if is_large {
                     return Some(Part::Oversize(Cow::Borrowed(
                         &json[..json.len().min(OVERSIZE_HEAD)],
                     )));
@@ -507,7 +509,7 @@ impl Splitter {
             Member::Kind => self.list.kind = read(json)?,
             Member::ApiVersion => self.list.api_version = read(json)?,
             Member::Metadata => self.list.read_metadata(read(json)?),
-            Member::Other if self.is_cut || is_json(json) => {}
+            Member::Other if self.is_cut || end > HEAD_MAX || is_json(json) => {}
             Member::Other => return None,
         }
         Some(())

@@ -168,6 +168,21 @@ fn names_in_pieces_of_a_byte_are_read_once() {
     assert_eq!((found.items, found.ended), (vec![Ok(b"{}".to_vec())], true));
 }
 
+/// What is too large to be kept where it comes in pieces is judged no better where it does not.
+#[test]
+fn large_members_that_nobody_asked_for_come_out_the_same_however_they_arrive() {
+    for garbled in ["tru", "[1,,2]", "{\"a\"}", "[}"] {
+        let blank = " ".repeat(300_000);
+        let list = format!("{{\"x\":[{blank}{garbled}],\"items\":[{{}}]}}");
+        let whole = split(list.as_bytes(), 1 << 20, |_| (list.len(), false));
+        for size in [4096, 100_000, 299_000] {
+            let found = split(list.as_bytes(), 1 << 20, |_| (size, false));
+            assert_eq!(found, whole, "{garbled} by {size}");
+        }
+        assert!(whole.ended, "{garbled}");
+    }
+}
+
 #[test]
 fn ends_of_values_hold_for_the_corpus_and_its_mutations() {
     check("splitter", skipping, 80);
