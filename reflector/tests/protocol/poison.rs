@@ -21,19 +21,15 @@ async fn l7_one_bad_object_of_a_list_does_not_stop_the_others() {
         )],
         vec![Answer::watch([event("MODIFIED", &object("b", 12))])],
     );
-    let rig = Rig::with(
-        server,
-        |source| source.no_streaming_lists(),
-        |builder| {
-            builder.on_quarantine(move |event| {
-                noted.lock().unwrap().push(match event {
-                    informer_reflector::QuarantineEvent::In(object) => format!("in {object}"),
-                    informer_reflector::QuarantineEvent::Out(key) => format!("out {key}"),
-                    _ => unreachable!("there is no third"),
-                });
-            })
-        },
-    );
+    let rig = Rig::plain_with(server, |builder| {
+        builder.on_quarantine(move |event| {
+            noted.lock().unwrap().push(match event {
+                informer_reflector::QuarantineEvent::In(object) => format!("in {object}"),
+                informer_reflector::QuarantineEvent::Out(key) => format!("out {key}"),
+                _ => unreachable!("there is no third"),
+            });
+        })
+    });
     rig.run(10).await;
     assert_eq!(
         rig.store.log(),
@@ -63,11 +59,7 @@ async fn l8_one_bad_object_of_a_watch_is_set_apart_and_the_rest_flows() {
                 modified("b", 12),
             ])],
         );
-        let rig = Rig::with(
-            server,
-            |source| source.no_streaming_lists(),
-            |builder| builder.poison(policy),
-        );
+        let rig = Rig::plain_with(server, |builder| builder.poison(policy));
         rig.run(10).await;
         assert_eq!(rig.store.contents(), contents);
         assert_eq!(rig.reflector.quarantined()[0].version.to_string(), "11");
@@ -135,25 +127,30 @@ async fn l8_a_bad_object_is_read_again_in_time() {
     assert!(rig.reflector.quarantined().is_empty());
 }
 
+/// A server whose watch brings a state of `a` that cannot be decoded, and which answers reads of `a` like this.
+fn server_with_a_bad_object(mut read: impl FnMut() -> Answer + Send + 'static) -> Server {
+    Server::new(move |seen| {
+        let version = seen.param("resourceVersion");
+        match (seen.is_watch(), version.as_deref()) {
+            (true, Some("10")) => Answer::watch([event("MODIFIED", &poison("a", 11))]),
+            (true, _) => Answer::watch([]),
+            (false, _) if seen.uri.ends_with("/configmaps/a") => read(),
+            (false, _) if seen.param("limit").as_deref() == Some("1") => {
+                Answer::list("11", &[object("b", 5)])
+            }
+            _ => abc(),
+        }
+    })
+}
+
+fn not_found() -> Answer {
+    Answer::failure(404, "NotFound", "there is none")
+}
+
 /// The server lost the deletion, or sent it before the state that could not be decoded.
 #[tokio::test(start_paused = true)]
 async fn l8_a_bad_object_that_is_not_there_twice_is_gone() {
-    let server = Server::new(|seen| {
-        if !seen.is_watch() {
-            return if seen.uri.ends_with("/configmaps/a") {
-                Answer::failure(404, "NotFound", "there is none")
-            } else if seen.param("limit").as_deref() == Some("1") {
-                Answer::list("11", &[object("b", 5)])
-            } else {
-                abc()
-            };
-        }
-        match seen.param("resourceVersion").as_deref() {
-            Some("10") => Answer::watch([event("MODIFIED", &poison("a", 11))]),
-            _ => Answer::watch([]),
-        }
-    });
-    let rig = Rig::plain(server);
+    let rig = Rig::plain(server_with_a_bad_object(not_found));
     rig.run(400).await;
     assert_eq!(rig.store.contents(), ["a@3", "b@5"], "the watch may tell yet");
     let rig = Rig::plain(rig.server);
@@ -171,28 +168,15 @@ async fn l8_a_bad_object_that_is_not_there_twice_is_gone() {
 #[tokio::test(start_paused = true)]
 async fn l8_a_bad_object_that_is_there_in_between_is_not_gone() {
     let mut reads = 0;
-    let server = Server::new(move |seen| {
-        if !seen.is_watch() {
-            return if seen.uri.ends_with("/configmaps/a") {
-                reads += 1;
-                if reads == 2 {
-                    // The watch has yet to tell of it.
-                    Answer::ok([text(object("a", 99))])
-                } else {
-                    Answer::failure(404, "NotFound", "there is none")
-                }
-            } else if seen.param("limit").as_deref() == Some("1") {
-                Answer::list("11", &[object("b", 5)])
-            } else {
-                abc()
-            };
+    let rig = Rig::plain(server_with_a_bad_object(move || {
+        reads += 1;
+        if reads == 2 {
+            // The watch has yet to tell of it.
+            Answer::ok([text(object("a", 99))])
+        } else {
+            not_found()
         }
-        match seen.param("resourceVersion").as_deref() {
-            Some("10") => Answer::watch([event("MODIFIED", &poison("a", 11))]),
-            _ => Answer::watch([]),
-        }
-    });
-    let rig = Rig::plain(server);
+    }));
     rig.run(2000).await;
     assert_eq!(rig.reflector.stats().gets, 3);
     assert_eq!(rig.store.contents(), ["a@3", "b@5"]);
@@ -279,15 +263,11 @@ async fn garbage_in_place_of_objects_is_counted_and_not_kept() {
     let mut garbage = vec!["1".to_owned(); 5000];
     garbage.push(object("a", 3));
     let server = Server::script(vec![Answer::list("10", &garbage)], vec![Answer::watch([])]);
-    let rig = Rig::with(
-        server,
-        |source| source.no_streaming_lists(),
-        |builder| {
-            builder.on_quarantine(move |_| {
-                count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            })
-        },
-    );
+    let rig = Rig::plain_with(server, |builder| {
+        builder.on_quarantine(move |_| {
+            count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        })
+    });
     rig.run(10).await;
     assert_eq!(rig.store.contents(), ["a@3"]);
     assert_eq!(rig.reflector.stats().quarantined, 5000);

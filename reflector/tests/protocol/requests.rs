@@ -39,7 +39,7 @@ fn without_timeout(uri: &str) -> String {
 }
 
 fn expired() -> Answer {
-    Answer::ok([event("ERROR", &failure(410, "Expired", "old"))])
+    Answer::ok([expired_event()])
 }
 
 #[tokio::test(start_paused = true)]
@@ -62,7 +62,7 @@ async fn the_plain_way() {
 
 #[tokio::test(start_paused = true)]
 async fn the_streaming_way() {
-    let first = Answer::ok([initial_end("10"), event("ERROR", &failure(410, "Expired", "old"))]);
+    let first = Answer::ok([initial_end("10"), expired_event()]);
     check(
         Server::script(vec![], vec![first, Answer::watch([initial_end("20")])]),
         |builder| builder,
@@ -277,55 +277,6 @@ fn shards_cover_everything_once_in_the_form_a_server_takes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn several_namespaces_make_one_store() {
-    let of = |namespace: &str, version: &str, names: &[&str]| {
-        let objects: Vec<_> = names
-            .iter()
-            .map(|name| object(name, 3).replace("\"default\"", &format!("\"{namespace}\"")))
-            .collect();
-        Answer::list(version, &objects)
-    };
-    let server = Server::new(move |seen| {
-        let a = seen.uri.contains("/namespaces/a/");
-        if !seen.is_watch() {
-            let again = seen.param("resourceVersion").is_some();
-            return match (a, again) {
-                (true, false) => of("a", "10", &["x", "y"]),
-                (true, true) => of("a", "30", &["y", "z"]),
-                (false, _) => of("b", "12", &["x"]),
-            };
-        }
-        if a && seen.param("resourceVersion").as_deref() == Some("10") {
-            expired()
-        } else {
-            Answer::watch([])
-        }
-    });
-    let store = Checked::default();
-    let source = |namespace: &str| {
-        ApiListWatch::<ConfigMap>::namespaced(server.client(), namespace).no_streaming_lists()
-    };
-    let reflector = Reflector::builder(source("a"), store.clone())
-        .also(source("b"))
-        .seed(7)
-        .build();
-    let mut state = reflector.state();
-    let shutdown = async {
-        let synced = |state: &informer_reflector::SyncState| state.as_str() == "synced";
-        state.wait_for(synced).await.expect("the reflector runs");
-        tokio::time::sleep(Duration::from_secs(5)).await;
-    };
-    reflector.run(shutdown).await.expect("nothing ends the run");
-    assert_eq!(
-        store.log(),
-        ["replace 3@10", "delete x@3 inferred", "add z@3", "bookmark @12"],
-        "the other namespace is left alone"
-    );
-    assert_eq!(reflector.objects(), 3);
-    assert_eq!(reflector.stats().lists, 3);
-}
-
-#[tokio::test(start_paused = true)]
 async fn what_is_hidden_is_hidden_and_the_rest_is_not() {
     use informer_reflector::Decode;
 
@@ -357,7 +308,7 @@ async fn a_resync_is_spread_over_its_period_and_heeds_no_relist() {
     let server = Server::new(|seen| {
         if seen.is_watch() {
             return match seen.param("resourceVersion").as_deref() {
-                Some("10") => Answer::ok([pause(33), event("ERROR", &failure(410, "Expired", "old"))]),
+                Some("10") => Answer::ok([pause(33), expired_event()]),
                 _ => Answer::watch([]),
             };
         }
@@ -370,11 +321,7 @@ async fn a_resync_is_spread_over_its_period_and_heeds_no_relist() {
             &[object("a", 3)],
         )
     });
-    let rig = Rig::with(
-        server,
-        |source| source.no_streaming_lists(),
-        |builder| builder.resync(Duration::from_secs(10)),
-    );
+    let rig = Rig::plain_with(server, |builder| builder.resync(Duration::from_secs(10)));
     rig.run(65).await;
     let parts: Vec<_> = rig
         .store
@@ -386,142 +333,6 @@ async fn a_resync_is_spread_over_its_period_and_heeds_no_relist() {
     for (nth, part) in parts.iter().enumerate() {
         assert_eq!(*part, format!("resync {}/10", nth % 10));
     }
-}
-
-/// What one source has seen says nothing of the others: the store claims what all of them have reached.
-#[tokio::test(start_paused = true)]
-async fn a_store_of_several_namespaces_claims_no_more_than_all_have_reached() {
-    let of = |namespace: &str, name: &str, version| {
-        object(name, version).replace("\"default\"", &format!("\"{namespace}\""))
-    };
-    let server = Server::new(move |seen| {
-        let a = seen.uri.contains("/namespaces/a/");
-        match (a, seen.is_watch()) {
-            (true, false) => Answer::list("10", &[of("a", "x", 3)]),
-            (false, false) => Answer::list("12", &[of("b", "y", 4)]),
-            (true, true) => Answer::watch([pause(5), event("MODIFIED", &of("a", "x", 20))]),
-            (false, true) => Answer::watch([
-                pause(10),
-                event("MODIFIED", &of("b", "y", 15)),
-                pause(5),
-                bookmark("30"),
-            ]),
-        }
-    });
-    let cache = informer_store::Cache::<ConfigMap>::new();
-    let source = |namespace: &str| {
-        ApiListWatch::<ConfigMap>::namespaced(server.client(), namespace).no_streaming_lists()
-    };
-    let reflector = Reflector::builder(source("a"), cache.clone())
-        .also(source("b"))
-        .seed(7)
-        .build();
-    let claims = async {
-        for (seconds, claimed) in [(7, 12), (5, 15), (5, 20)] {
-            tokio::time::sleep(Duration::from_secs(seconds)).await;
-            assert_eq!(cache.resource_version().as_u64(), Some(claimed));
-        }
-    };
-    reflector.run(claims).await.expect("nothing ends the run");
-}
-
-/// A run after another is held against what that one had seen; a history that went back since is declared by all.
-#[tokio::test(start_paused = true)]
-async fn several_namespaces_whose_history_went_back_between_runs_are_taken_whole() {
-    let listed = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(50));
-    let version = std::sync::Arc::clone(&listed);
-    let server = Server::new(move |seen| {
-        if seen.is_watch() {
-            return Answer::watch([]);
-        }
-        let version = version.load(std::sync::atomic::Ordering::Relaxed);
-        let a = seen.uri.contains("/namespaces/a/");
-        let (namespace, name) = if a { ("a", "x") } else { ("b", "y") };
-        let object = object(name, version - 5).replace("\"default\"", &format!("\"{namespace}\""));
-        Answer::list(&version.to_string(), &[object])
-    });
-    let cache = informer_store::Cache::<ConfigMap>::new();
-    let source = |namespace: &str| {
-        ApiListWatch::<ConfigMap>::namespaced(server.client(), namespace).no_streaming_lists()
-    };
-    let reflector = Reflector::builder(source("a"), cache.clone())
-        .also(source("b"))
-        .seed(7)
-        .build();
-    let run = |seconds| reflector.run(tokio::time::sleep(Duration::from_secs(seconds)));
-    run(5).await.expect("nothing ends the run");
-    assert_eq!(cache.resource_version().as_u64(), Some(50));
-    listed.store(20, std::sync::atomic::Ordering::Relaxed);
-    run(200).await.expect("nothing ends the run");
-    assert_eq!(cache.resource_version().as_u64(), Some(20));
-    let held = cache.get("a", "x").expect("it is listed");
-    assert_eq!(held.metadata.resource_version.as_deref(), Some("15"));
-}
-
-/// An object whose labels lead it from one source to another is told of by both, in any order.
-#[tokio::test(start_paused = true)]
-async fn an_object_that_moves_between_sources_stays_whoever_tells_first() {
-    let labelled = |version| event("ADDED", &object("moves", version));
-    for (left_after, came_after) in [(5, 10), (10, 5)] {
-        let server = Server::new(move |seen| {
-            let first = seen.param("labelSelector").as_deref() == Some("app%3Da");
-            match (seen.is_watch(), first) {
-                (false, true) => Answer::list("10", &[object("moves", 3), object("a", 4)]),
-                (false, false) => Answer::list("10", &[object("b", 5)]),
-                (true, true) => Answer::watch([pause(left_after), event("DELETED", &object("moves", 20))]),
-                (true, false) => Answer::watch([pause(came_after), labelled(20)]),
-            }
-        });
-        let store = informer_store::Cache::<ConfigMap>::new();
-        let source = |labels: &str| {
-            ApiListWatch::<ConfigMap>::namespaced(server.client(), "default")
-                .no_streaming_lists()
-                .labels(labels)
-        };
-        let reflector = Reflector::builder(source("app=a"), store.clone())
-            .also(source("app=b"))
-            .seed(7)
-            .build();
-        let run = reflector.run(tokio::time::sleep(Duration::from_secs(20)));
-        run.await.expect("nothing ends the run");
-        let held = store.get("default", "moves").expect("it only moved");
-        assert_eq!(held.metadata.resource_version.as_deref(), Some("20"));
-        assert_eq!(store.len(), 3);
-        assert_eq!(store.resource_version().as_u64(), Some(20));
-    }
-}
-
-/// In shards a name may be in one first and, made anew, in another: what the one concludes is not about the other's.
-#[tokio::test(start_paused = true)]
-async fn an_object_made_anew_in_another_source_survives_what_is_concluded_of_the_old_one() {
-    let server = Server::new(move |seen| {
-        let first = seen.param("labelSelector").as_deref() == Some("app%3Da");
-        let anew = || object_of("x", "u-anew", 20);
-        match (seen.is_watch(), first, seen.param("resourceVersion").as_deref()) {
-            (false, true, None) => Answer::list("10", &[object("x", 3)]),
-            (false, true, Some(_)) => Answer::list("30", &[]),
-            (false, false, _) => Answer::list("10", &[]),
-            (true, true, Some("10")) => {
-                Answer::ok([pause(10), event("ERROR", &failure(410, "Expired", "old"))])
-            }
-            (true, true, _) => Answer::watch([]),
-            (true, false, _) => Answer::watch([pause(5), event("ADDED", &anew())]),
-        }
-    });
-    let store = informer_store::Cache::<ConfigMap>::new();
-    let source = |labels: &str| {
-        ApiListWatch::<ConfigMap>::namespaced(server.client(), "default")
-            .no_streaming_lists()
-            .labels(labels)
-    };
-    let reflector = Reflector::builder(source("app=a"), store.clone())
-        .also(source("app=b"))
-        .seed(7)
-        .build();
-    let run = reflector.run(tokio::time::sleep(Duration::from_secs(20)));
-    run.await.expect("nothing ends the run");
-    let held = store.get("default", "x").expect("it is another object");
-    assert_eq!(held.metadata.uid.as_deref(), Some("u-anew"));
 }
 
 /// Of a line that makes no sense nobody can say that it is another shard's.

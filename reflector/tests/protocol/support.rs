@@ -1,25 +1,25 @@
 //! A scripted API server behind a `kube_client::Client`, and a store that checks what it is given.
 #![allow(unreachable_pub, reason = "shared by the files of one test crate")]
 
+mod store;
+
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use http::{Request, Response};
 use http_body_util::StreamBody;
 use informer_reflector::{ApiClient, ApiListWatch, Reflector, ReflectorBuilder};
-use informer_store::{
-    Closed, Entry, KeyRef, Object, ObjectKey, ReflectorStore, Replacement, ResourceVersion, ResyncPart,
-    Tombstone,
-};
+use informer_store::{Cache, Object, ReflectorStore};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube_client::{Client, client::Body};
 use tokio::time::Instant;
+
+pub use self::store::{Checked, Truth};
 
 /// One piece of an answer.
 #[derive(Clone, Debug)]
@@ -128,6 +128,11 @@ pub fn object_of(name: &str, uid: &str, version: u64) -> String {
     format!(
         r#"{{"kind":"ConfigMap","apiVersion":"v1","metadata":{{"name":"{name}","namespace":"default","uid":"{uid}","resourceVersion":"{version}","managedFields":[{{"manager":"m","operation":"Update"}}]}},"data":{{"v":"{version}"}}}}"#
     )
+}
+
+/// The same in another namespace.
+pub fn object_in(namespace: &str, name: &str, version: u64) -> String {
+    object(name, version).replace("\"default\"", &format!("\"{namespace}\""))
 }
 
 /// An object that is well-formed and no config map.
@@ -320,208 +325,6 @@ impl Server {
 
 type Body2 = StreamBody<stream::BoxStream<'static, Result<http_body::Frame<Bytes>, std::io::Error>>>;
 
-/// What a store was told, and what it holds.
-#[derive(Default)]
-pub struct Book {
-    pub log: Vec<String>,
-    pub objects: BTreeMap<ObjectKey, Arc<ConfigMap>>,
-    pub version: ResourceVersion,
-    pub replaced: u32,
-    pub rewound: u32,
-    /// What the server held at each of its versions, where every step is checked against it.
-    pub truth: Option<Truth>,
-    /// Objects that may differ, since they cannot be decoded.
-    pub excused: Vec<String>,
-}
-
-/// `name@version` of every object, by the server's version.
-pub type Truth = Arc<Mutex<BTreeMap<u64, Vec<String>>>>;
-
-impl Book {
-    /// I1: the contents are what the server held at the version claimed.
-    fn verify(&self) {
-        let Some(truth) = &self.truth else { return };
-        let version = self.version.as_u64().expect("the version is a number");
-        let truth = truth.lock().unwrap();
-        let Some((_, then)) = truth.range(..=version).next_back() else {
-            return;
-        };
-        let counts = |item: &&String| {
-            !self
-                .excused
-                .iter()
-                .any(|name| item.starts_with(&format!("{name}@")))
-        };
-        let mine = self.contents();
-        assert_eq!(
-            mine.iter().filter(counts).collect::<Vec<_>>(),
-            then.iter().filter(counts).collect::<Vec<_>>(),
-            "I1 at version {version}, after {:?}",
-            self.log.last()
-        );
-    }
-
-    /// `name@version` of every object.
-    pub fn contents(&self) -> Vec<String> {
-        self.objects
-            .iter()
-            .map(|(key, object)| format!("{}@{}", key.name(), object.version()))
-            .collect()
-    }
-}
-
-/// A store that checks the contract of its caller at every step.
-#[derive(Clone, Default)]
-pub struct Checked(Arc<Mutex<Book>>);
-
-impl Checked {
-    /// A store that compares itself with the server at every step.
-    pub fn against(truth: Truth, excused: &[&str]) -> Self {
-        let store = Self::default();
-        {
-            let mut book = store.0.lock().unwrap();
-            book.truth = Some(truth);
-            book.excused = excused.iter().map(|name| (*name).to_owned()).collect();
-        }
-        store
-    }
-
-    pub fn contents(&self) -> Vec<String> {
-        self.0.lock().unwrap().contents()
-    }
-
-    pub fn log(&self) -> Vec<String> {
-        self.0.lock().unwrap().log.clone()
-    }
-
-    pub fn replaced(&self) -> u32 {
-        self.0.lock().unwrap().replaced
-    }
-
-    pub fn rewound(&self) -> u32 {
-        self.0.lock().unwrap().rewound
-    }
-
-    fn upsert(&self, what: &str, entry: Entry<ConfigMap>) {
-        let mut book = self.0.lock().unwrap();
-        assert!(book.replaced > 0, "the first call is replace");
-        let version = entry.object.version();
-        let old = book.objects.insert(entry.key.clone(), Arc::clone(&entry.object));
-        assert_eq!(
-            old.is_some(),
-            what == "update",
-            "I4: {what} of {} fits what is held",
-            entry.key
-        );
-        if let Some(old) = old {
-            assert_eq!(old.uid(), entry.object.uid(), "P13: another uid is no update");
-            assert!(old.version() < version, "I4: {} goes forward", entry.key);
-        }
-        assert!(
-            entry.object.metadata.managed_fields.is_none(),
-            "managedFields are left out"
-        );
-        if version > book.version {
-            book.version = version.clone();
-        }
-        book.log.push(format!("{what} {}@{version}", entry.key.name()));
-        book.verify();
-    }
-}
-
-#[async_trait]
-impl ReflectorStore<ConfigMap> for Checked {
-    async fn replace(&self, replacement: Replacement<ConfigMap>) -> Result<(), Closed> {
-        let mut book = self.0.lock().unwrap();
-        if replacement.rewound {
-            book.rewound += 1;
-        } else {
-            let order = replacement.version.partial_cmp(&book.version);
-            assert!(
-                order.is_none_or(std::cmp::Ordering::is_ge),
-                "I2: {:?} after {:?}",
-                replacement.version,
-                book.version
-            );
-        }
-        let mut objects = BTreeMap::new();
-        for entry in replacement.entries {
-            assert!(
-                objects
-                    .insert(entry.key.clone(), entry.object.into_inner())
-                    .is_none(),
-                "{} is listed once",
-                entry.key
-            );
-        }
-        for key in replacement.kept {
-            if let Some(kept) = book.objects.get(&key) {
-                objects.entry(key).or_insert_with(|| Arc::clone(kept));
-            }
-        }
-        book.log
-            .push(format!("replace {}@{}", objects.len(), replacement.version));
-        book.objects = objects;
-        book.version = replacement.version;
-        book.replaced += 1;
-        book.verify();
-        Ok(())
-    }
-
-    async fn add(&self, entry: Entry<ConfigMap>) -> Result<(), Closed> {
-        self.upsert("add", entry);
-        Ok(())
-    }
-
-    async fn update(&self, entry: Entry<ConfigMap>) -> Result<(), Closed> {
-        self.upsert("update", entry);
-        Ok(())
-    }
-
-    async fn delete(&self, tombstone: Tombstone<ConfigMap>) -> Result<(), Closed> {
-        let mut book = self.0.lock().unwrap();
-        let old = book.objects.remove(&tombstone.key);
-        let old = old.expect("only what is held is deleted");
-        if let Some(uid) = &tombstone.uid {
-            assert_eq!(old.uid(), Some(&**uid), "a tombstone names the uid held");
-        }
-        let mark = if tombstone.inferred { " inferred" } else { "" };
-        if tombstone.version > book.version {
-            book.version = tombstone.version.clone();
-        }
-        book.log.push(format!(
-            "delete {}@{}{mark}",
-            tombstone.key.name(),
-            tombstone.version
-        ));
-        Ok(())
-    }
-
-    async fn resync(&self, part: ResyncPart) -> Result<(), Closed> {
-        self.0
-            .lock()
-            .unwrap()
-            .log
-            .push(format!("resync {}/{}", part.part, part.of));
-        Ok(())
-    }
-
-    async fn bookmark(&self, version: ResourceVersion) -> Result<(), Closed> {
-        let mut book = self.0.lock().unwrap();
-        assert!(version > book.version, "I5: a bookmark goes forward");
-        book.log.push(format!("bookmark @{version}"));
-        book.version = version;
-        book.verify();
-        Ok(())
-    }
-
-    fn held(&self, key: KeyRef<'_>, uid: &str, version: &str) -> Option<Arc<ConfigMap>> {
-        let book = self.0.lock().unwrap();
-        let object = book.objects.get(&key.to_key())?;
-        (object.uid() == Some(uid) && object.resource_version() == Some(version)).then(|| Arc::clone(object))
-    }
-}
-
 fn note(states: &Mutex<Vec<String>>, text: String) {
     let mut states = states.lock().unwrap();
     if states.last() != Some(&text) {
@@ -545,6 +348,14 @@ impl Rig {
     /// A rig that lists in the plain way.
     pub fn plain(server: Server) -> Self {
         Self::with(server, ApiListWatch::no_streaming_lists, |builder| builder)
+    }
+
+    /// A rig that lists in the plain way and is built in another.
+    pub fn plain_with(
+        server: Server,
+        build: impl FnOnce(ReflectorBuilder<ConfigMap>) -> ReflectorBuilder<ConfigMap>,
+    ) -> Self {
+        Self::with(server, ApiListWatch::no_streaming_lists, build)
     }
 
     pub fn with(
@@ -602,4 +413,54 @@ impl Rig {
     pub fn states(&self) -> Vec<String> {
         self.states.lock().unwrap().clone()
     }
+}
+
+/// A reflector of the namespaces `a` and `b` into one store, which lists in the plain way.
+pub fn two_namespaces(
+    server: &Server,
+    store: impl ReflectorStore<ConfigMap> + 'static,
+) -> ReflectorBuilder<ConfigMap> {
+    two_sources(
+        store,
+        ["a", "b"].map(|namespace| ApiListWatch::namespaced(server.client(), namespace)),
+    )
+}
+
+/// A reflector of the objects of one namespace that have either of these labels, `app=a` and `app=b`.
+pub fn two_selectors(
+    server: &Server,
+    store: impl ReflectorStore<ConfigMap> + 'static,
+) -> ReflectorBuilder<ConfigMap> {
+    two_sources(
+        store,
+        ["app=a", "app=b"].map(|labels| ApiListWatch::namespaced(server.client(), "default").labels(labels)),
+    )
+}
+
+fn two_sources(
+    store: impl ReflectorStore<ConfigMap> + 'static,
+    sources: [ApiListWatch<ConfigMap>; 2],
+) -> ReflectorBuilder<ConfigMap> {
+    let [first, second] = sources.map(ApiListWatch::no_streaming_lists);
+    Reflector::builder(first, store).also(second).seed(7)
+}
+
+/// `namespace/name@version` of every object, in order.
+pub fn contents(store: &Cache<ConfigMap>) -> Vec<String> {
+    let snapshot = store.snapshot();
+    let all = snapshot.entries();
+    let mut all: Vec<_> = all
+        .map(|(key, object)| format!("{key}@{}", object.version()))
+        .collect();
+    all.sort();
+    all
+}
+
+/// Lets it run for so many simulated seconds.
+pub async fn run_for(reflector: &Reflector<ConfigMap>, seconds: u64) {
+    let shutdown = tokio::time::sleep(Duration::from_secs(seconds));
+    reflector
+        .run(shutdown)
+        .await
+        .expect("nothing a server does ends a run");
 }
