@@ -420,9 +420,10 @@ fn replace<K: Object>(
     let Replacement {
         entries,
         kept,
-        version,
+        as_of,
         rewound,
         cause,
+        ..
     } = replacement;
     let initial = !state.synced;
     if state.len() == 0 {
@@ -483,7 +484,7 @@ fn replace<K: Object>(
             continue;
         }
         // What is newer than the list was made after it.
-        if !rewound && is_older(&version, &held.version()) && !version.is_unset() {
+        if !rewound && is_older(&as_of, &held.version()) && !as_of.is_unset() {
             effects.tally.stale += 1;
             continue;
         }

@@ -126,8 +126,12 @@ pub struct Replacement<K> {
     /// Keys the server listed whose objects could not be decoded, or that other sources of the same store brought: what
     /// is held of them stays as it is.
     pub kept: Vec<ObjectKey>,
-    /// The version of the list.
+    /// The version of the list, which a store claims afterwards; of several sources that share the store, the one that
+    /// all of them have reached.
     pub version: ResourceVersion,
+    /// Up to where its silence counts: what is held in a later state was made after the list, and stays. The same as
+    /// `version`, unless some of several sources have got further.
+    pub as_of: ResourceVersion,
     /// Whether the list was accepted although it is older than what was held: the server's history was rewound.
     /// A store takes it whole, and no version guard applies to it: an object is held already only if it is the held `Arc`
     /// itself, since the versions of a lost history are given again.
@@ -143,6 +147,7 @@ impl<K> Replacement<K> {
         Self {
             entries,
             kept: Vec::new(),
+            as_of: version.clone(),
             version,
             rewound: false,
             cause: Cause::Relist,

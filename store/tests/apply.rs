@@ -247,6 +247,21 @@ fn i7_a_relist_tells_deletions_first_in_key_order_then_the_list_in_its_order() {
 }
 
 #[test]
+fn the_silence_of_a_list_counts_up_to_what_it_is_as_of() {
+    let held = || replaced(vec![thing("a/x", 3), thing("a/y", 7), thing("b/z", 9)], 9);
+    let of_all = list(vec![], 5);
+    assert_eq!(of_all.as_of, of_all.version);
+    let mut of_one = list(vec![], 5);
+    of_one.kept = vec![key("b/z")];
+    of_one.as_of = 8.into();
+    let initial = ["+a/x@3!", "+a/y@7!", "+b/z@9!"];
+    for (list, gone) in [(of_all, &["-a/x@3!"][..]), (of_one, &["-a/x@3!", "-a/y@7!"])] {
+        let expect = [&initial[..], gone].concat();
+        check(Cache::builder(), vec![held(), Delta::Replaced(list)], &expect);
+    }
+}
+
+#[test]
 fn a_relist_keeps_the_held_arc_of_what_is_unchanged() {
     let cache = Cache::new();
     cache.apply(Batch::new(vec![replaced(vec![thing("a/x", 1)], 1)], None));
