@@ -84,8 +84,8 @@ pub struct Machine<K> {
     proved: Option<Instant>,
     /// What it takes of the room for objects, where there is a limit.
     share: Share,
-    /// Lists after the first are delivered as single deltas: the store holds more than this machine's objects.
-    piecewise: bool,
+    /// The store holds more than this machine's objects.
+    has_neighbours: bool,
 }
 
 #[derive(Debug)]
@@ -159,22 +159,20 @@ impl<K: Object> Machine<K> {
             audit_at: None,
             proved: None,
             share: Share::default(),
-            piecewise: false,
+            has_neighbours: false,
             config,
             rng,
         }
     }
 
-    /// Delivers every list after the first as single deltas, deletions first in key order: for a store that others
-    /// fill as well, where a replacement would take their objects away. A deletion that is concluded carries the version
-    /// of the object that was held, for the name may be another's by now.
+    /// Is one of several that fill the same store, of which none knows what the others hold. A deletion that it concludes
+    /// carries the version of the object that was held, for the name may be another's by now.
     ///
-    /// Only a history that went back comes whole all the same, for no delta can take a store back to an older version.
-    /// Such a replacement is [rewound](informer_store::Replacement::rewound), and whoever hands it to the store adds the
-    /// [keys](Self::keys) of the others to those that are [kept](informer_store::Replacement::kept).
+    /// A list replaces what this machine holds, no more: whoever hands it to the store adds the [keys](Self::keys) of
+    /// the others to those that are [kept](informer_store::Replacement::kept).
     #[must_use]
-    pub fn piecewise(mut self) -> Self {
-        self.piecewise = true;
+    pub fn with_neighbours(mut self) -> Self {
+        self.has_neighbours = true;
         self
     }
 

@@ -79,14 +79,18 @@ struct Sim {
 }
 
 impl Sim {
-    fn new(streaming: bool, piecewise: bool, seed: u64) -> Self {
-        Self::with(Config::default(), streaming, piecewise, seed)
+    fn new(streaming: bool, with_neighbours: bool, seed: u64) -> Self {
+        Self::with(Config::default(), streaming, with_neighbours, seed)
     }
 
-    fn with(config: Config, streaming: bool, piecewise: bool, seed: u64) -> Self {
+    fn with(config: Config, streaming: bool, with_neighbours: bool, seed: u64) -> Self {
         let machine = Machine::new(config, streaming, fastrand::Rng::with_seed(seed));
         let mut sim = Self {
-            machine: if piecewise { machine.piecewise() } else { machine },
+            machine: if with_neighbours {
+                machine.with_neighbours()
+            } else {
+                machine
+            },
             now: Instant::now(),
             request: None,
             sent: VecDeque::new(),
@@ -254,10 +258,10 @@ proptest! {
     fn whatever_a_server_does_the_promises_hold(
         steps in steps(),
         streaming: bool,
-        piecewise: bool,
+        with_neighbours: bool,
         seed: u64,
     ) {
-        let mut sim = Sim::new(streaming, piecewise, seed);
+        let mut sim = Sim::new(streaming, with_neighbours, seed);
         for step in &steps {
             sim.step(step);
         }
@@ -267,7 +271,7 @@ proptest! {
     fn the_promises_hold_with_everything_switched_on(
         steps in steps(),
         streaming: bool,
-        piecewise: bool,
+        with_neighbours: bool,
         remove: bool,
         seed: u64,
     ) {
@@ -280,7 +284,7 @@ proptest! {
         if remove {
             config.poison = PoisonPolicy::Remove;
         }
-        let mut sim = Sim::with(config, streaming, piecewise, seed);
+        let mut sim = Sim::with(config, streaming, with_neighbours, seed);
         for step in &steps {
             sim.step(step);
             prop_assert!(sim.machine.len() <= 4, "no more than may be held");

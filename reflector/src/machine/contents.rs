@@ -316,8 +316,7 @@ impl<K: Object> Machine<K> {
                 entry.cause = Cause::Repair;
             }
         }
-        let first = !self.synced;
-        let held = std::mem::replace(&mut self.index, run.index);
+        self.index = run.index;
         self.version = version.clone();
         self.floor = version.clone();
         // The end of initial events is a bookmark as well: what it has left out does not come later.
@@ -340,12 +339,8 @@ impl<K: Object> Machine<K> {
         }
         self.proved = Some(now);
         self.watchdog.unheard = Duration::ZERO;
-        if self.piecewise && !first && !rewound {
-            self.deliver_piecewise(replacement, &held);
-        } else {
-            self.effects
-                .push_back(Effect::Deliver(Delta::Replaced(replacement)));
-        }
+        self.effects
+            .push_back(Effect::Deliver(Delta::Replaced(replacement)));
         self.set_state(SyncState::Synced { version });
         if keep_watch {
             let mut watch = WatchRun::new(run.watch_timeout);
@@ -362,36 +357,7 @@ impl<K: Object> Machine<K> {
         }
     }
 
-    /// Delivers what a list changed, one object at a time.
-    fn deliver_piecewise(&mut self, replacement: Replacement<K>, held: &Index) {
-        let Replacement {
-            entries,
-            version,
-            cause,
-            ..
-        } = replacement;
-        let mut deltas = Vec::new();
-        for (key, slot) in held.iter().filter(|(key, _)| self.index.get(key).is_none()) {
-            deltas.push(self.gone(key, slot, cause));
-        }
-        deltas.sort_by(|a, b| a.key().cmp(&b.key()));
-        for entry in entries {
-            let entry = entry.cause(cause);
-            match (held.get(&entry.key), self.index.get(&entry.key)) {
-                (Some(old), Some(new)) if old == new => {}
-                (Some(old), Some(new)) if old.uid != new.uid => {
-                    deltas.push(self.gone(&entry.key, old, cause));
-                    deltas.push(Delta::Added(entry));
-                }
-                (Some(_), _) => deltas.push(Delta::Updated(entry)),
-                (None, _) => deltas.push(Delta::Added(entry)),
-            }
-        }
-        deltas.push(Delta::Bookmark(version));
-        self.effects.extend(deltas.into_iter().map(Effect::Deliver));
-    }
-
-    /// The same, but what has no usable version is set apart, as it is in a list or a watch.
+    /// The event, but what has no usable version is set apart, as it is in a list or a watch.
     fn with_usable_version(&mut self, event: Event<K>) -> Event<K> {
         match event {
             Event::Added(item) | Event::Modified(item) if !is_usable(&item.version) => {
@@ -480,7 +446,7 @@ impl<K: Object> Machine<K> {
         let mut tombstone = Tombstone::of(key.clone());
         tombstone.inferred = true;
         tombstone.cause = cause;
-        if self.piecewise {
+        if self.has_neighbours {
             tombstone.version = slot.version.clone();
         }
         Delta::Deleted(tombstone)

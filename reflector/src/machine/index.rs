@@ -50,10 +50,6 @@ impl Index {
         self.slots.get(key)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&ObjectKey, &Slot)> {
-        self.slots.iter()
-    }
-
     pub(super) fn keys(&self) -> impl Iterator<Item = &ObjectKey> {
         self.slots.keys()
     }

@@ -135,8 +135,7 @@ impl<K: Object> Machine<K> {
     /// One object too many: it is not taken, nor is anything after it. What comes next is a list, for later events
     /// may have made room.
     pub(super) fn overflow(&mut self, now: Instant) {
-        self.stats.count_relist(RelistReason::Overloaded);
-        self.plan.reason = Some(RelistReason::Overloaded);
+        self.count_relist(RelistReason::Overloaded);
         self.plan.relisted = true;
         self.overloaded(now);
     }

@@ -111,9 +111,8 @@ impl<K: Object> Machine<K> {
 
     /// Reads the contents anew: at once the first time, with growing waits when it does not help.
     pub(super) fn relist(&mut self, now: Instant, reason: RelistReason) {
-        self.stats.count_relist(reason);
+        self.count_relist(reason);
         tracing::debug!(reason = %reason, rv = %self.version, "listing anew");
-        self.plan.reason = Some(reason);
         if std::mem::replace(&mut self.plan.relisted, true) {
             let reason = match reason {
                 RelistReason::Expired => Reason::Failed(ErrorKind::Expired),
@@ -128,6 +127,11 @@ impl<K: Object> Machine<K> {
         } else {
             self.soon(now, Next::Contents);
         }
+    }
+
+    pub(super) fn count_relist(&mut self, reason: RelistReason) {
+        self.stats.count_relist(reason);
+        self.plan.reason = Some(reason);
     }
 
     pub(super) fn send_next(&mut self, now: Instant, next: Next<K>) {

@@ -119,7 +119,7 @@ fn machine<K: Object>(inner: &Inner<K>, part: usize, room: &Room) -> Machine<K> 
         machine = machine.sharing(commons);
     }
     if inner.sources.len() > 1 {
-        machine.piecewise()
+        machine.with_neighbours()
     } else {
         machine
     }

@@ -14,6 +14,7 @@ mod overload;
 mod poison;
 mod process;
 mod requests;
+mod several;
 mod sources;
 mod streaming;
 mod support;
