@@ -30,8 +30,8 @@ pub enum Input<K> {
     Failed(Error),
     /// Delivering took so long that nothing could be read meanwhile: not the server's fault.
     Blocked(Duration),
-    /// Another source of the same store found that the server's history went back: everything is to be listed anew, and
-    /// taken as it is.
+    /// Another source of the same store found that the server's history went back: everything is to be listed anew, even
+    /// what is being listed, and taken as it is.
     Doubt,
     /// A deadline may have passed.
     Tick,

@@ -57,30 +57,33 @@ impl<K: Object> Machine<K> {
         self.go_on(now, Next::Probe);
     }
 
-    /// Another source found that the history went back. This one may be past the point where that can be told.
+    /// Another source found that the history went back. This one may be past the point where that can be told, and so
+    /// may be what it is being told now.
     pub(super) fn on_doubt(&mut self, now: Instant) {
-        if !self.synced || matches!(self.phase, Phase::Idle | Phase::Stopped) {
+        if matches!(self.phase, Phase::Stopped) {
             return;
         }
         self.plan.doubted = true;
         self.plan.latest = true;
-        match std::mem::replace(&mut self.phase, Phase::Idle) {
-            // It is being read already, or waited for.
-            phase @ (Phase::Contents(_)
+        match &mut self.phase {
+            // What is asked for is asked in the light of the doubt.
+            Phase::Idle
+            | Phase::Stopped
             | Phase::Waiting {
-                next: Next::Contents | Next::Page(_),
-                ..
-            }) => self.phase = phase,
+                next: Next::Contents, ..
+            } => {}
             // While attempts fail the wait stays as it is.
             Phase::Waiting { at, .. } => {
-                self.stats.count_relist(RelistReason::Rewound);
-                self.plan.reason = Some(RelistReason::Rewound);
+                let at = *at;
+                self.count_relist(RelistReason::Rewound);
                 self.wait(now, at, Next::Contents);
             }
-            phase => {
-                self.phase = phase;
-                self.relist(now, RelistReason::Rewound);
+            // The list being read may have been begun before.
+            Phase::Contents(_) => {
+                self.count_relist(RelistReason::Rewound);
+                self.soon(now, Next::Contents);
             }
+            _ => self.relist(now, RelistReason::Rewound),
         }
     }
 

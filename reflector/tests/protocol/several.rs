@@ -380,6 +380,93 @@ async fn what_is_listed_anew_before_all_have_listed_takes_the_place_of_what_was(
     assert_eq!(told(&mut changes).len(), 2);
 }
 
+/// Not another state of the same version that a lost history gave out.
+fn of_history(object: &str, history: &str) -> String {
+    object.replace(
+        "\"managedFields\"",
+        &format!("\"labels\":{{\"history\":\"{history}\"}},\"managedFields\""),
+    )
+}
+
+fn history_of(cache: &Cache<ConfigMap>, namespace: &str, name: &str) -> Option<String> {
+    let held = cache.get(namespace, name)?;
+    held.metadata.labels.clone()?.remove("history")
+}
+
+/// The history of one source is seen to have gone back when it is run again; that of the other has got past what was
+/// seen, whichever of them lists first, and gave out a version twice.
+#[tokio::test(start_paused = true)]
+async fn p5_a_rewind_that_one_source_finds_in_its_first_list_the_others_look_into() {
+    for slow in [None, Some(0), Some(1)] {
+        let second = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let is_second = Arc::clone(&second);
+        let server = server(move |part, is_watch, _, _| {
+            let history = if is_second.load(std::sync::atomic::Ordering::Relaxed) {
+                "second"
+            } else {
+                "first"
+            };
+            let answer = |version: &str, objects: &[String]| {
+                let delay = if slow == Some(part) && history == "second" {
+                    12
+                } else {
+                    0
+                };
+                Answer::ok([pause(delay), text(list(version, objects))])
+            };
+            match (history, part, is_watch) {
+                (_, _, true) => Answer::watch([]),
+                ("first", 0, _) => answer("1000", &[of("a", "x", 500)]),
+                ("first", _, _) => answer("1000", &[of_history(&of("b", "x", 900), "first")]),
+                (_, 0, _) => answer("950", &[of("a", "x", 500)]),
+                _ => answer("1003", &[of_history(&of("b", "x", 900), "second")]),
+            }
+        });
+        let store = Steps::default();
+        let reflector = by_namespace(&server, 2, &store).build();
+        let run = |seconds| reflector.run(sleep(Duration::from_secs(seconds)));
+        run(5).await.expect("nothing ends the run");
+        assert_eq!(history_of(&store.cache, "b", "x").as_deref(), Some("first"));
+        second.store(true, std::sync::atomic::Ordering::Relaxed);
+        run(200).await.expect("nothing ends the run");
+        assert_eq!(
+            history_of(&store.cache, "b", "x").as_deref(),
+            Some("second"),
+            "I1: what the server has; slow: {slow:?}"
+        );
+        assert_eq!(reflector.stats().rewinds, 2, "both declare it; slow: {slow:?}");
+        assert_eq!(store.cache.resource_version().as_u64(), Some(950));
+    }
+}
+
+/// The first list of one source is still being read when another finds that the history went back: it may be of the lost
+/// one.
+#[tokio::test(start_paused = true)]
+async fn p5_a_list_that_was_begun_before_the_history_went_back_is_begun_anew() {
+    let server = server(|part, is_watch, version, before| match (part, is_watch, before) {
+        (0, false, 0) => Answer::list("1000", &[of("a", "x", 500)]),
+        (0, false, _) => Answer::list("100", &[of("a", "x", 90)]),
+        (0, true, _) if version == Some("1000") => Answer::watch([pause(1), bookmark("100")]),
+        (1, false, 0) => Answer::ok([
+            text(list("900", &[of("b", "lost", 800)]).trim_end_matches('}')),
+            pause(25),
+            text("}"),
+        ]),
+        (1, false, _) => Answer::list("101", &[of("b", "x", 91)]),
+        _ => Answer::watch([]),
+    });
+    let store = Steps::default();
+    run(by_namespace(&server, 2, &store), 120).await;
+    assert_eq!(
+        store.seen().pop().as_deref(),
+        Some("a/x@90 b/x@91 | 100"),
+        "{:?}",
+        store.seen()
+    );
+    let lost = store.seen().iter().any(|step| step.contains("lost"));
+    assert!(!lost, "what was being listed is not taken");
+}
+
 /// One source has found that the history went back; until the other has, what that one says of an object that the first
 /// holds is of the lost history.
 #[tokio::test(start_paused = true)]
