@@ -4,7 +4,10 @@ mod beginning;
 mod doubts;
 mod parts;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    mem,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use informer_store::{
     Cause, Closed, Delta, Entry, Object, ObjectKey, ReflectorStore, Replacement, ResourceVersion,
@@ -25,7 +28,7 @@ use super::drive::{Machines, lock};
 /// What a source has listed comes to the store in one step, however many sources there are: a replacement that keeps
 /// what the others hold. A machine goes by a list from the moment it has it, and what the others keep is asked of their
 /// machines; so a list that waits for its turn goes along with the first that has one, or the store would be told of
-/// half of it, by what is not kept.
+/// half of it, by what is not kept. Nor is what waits to be told as deleted told so by the list of another.
 pub(super) struct Sink<'a, K> {
     store: Arc<dyn ReflectorStore<K>>,
     machines: &'a Machines<K>,
@@ -34,16 +37,36 @@ pub(super) struct Sink<'a, K> {
 
 /// What there is to know where sources are several.
 struct Merge<K> {
-    /// Lists on their way, by source: each driver puts its own here before it waits for its turn.
-    lists: Vec<Mutex<Option<Replacement<K>>>>,
+    /// What each driver wants to hand over while it waits for its turn.
+    on_the_way: Vec<Mutex<OnTheWay<K>>>,
     /// Held by whoever's turn it is to call the store.
     parts: sync::Mutex<Parts<K>>,
     doubts: Doubts,
 }
 
+/// What a machine goes by already and the store has yet to hear.
+enum OnTheWay<K> {
+    Nothing,
+    List(Replacement<K>),
+    /// A deletion. What others list must not be what takes the object away.
+    Deletion(ObjectKey),
+}
+
 impl<K> Merge<K> {
-    fn list_of(&self, part: usize) -> MutexGuard<'_, Option<Replacement<K>>> {
-        self.lists[part].lock().unwrap_or_else(PoisonError::into_inner)
+    fn on_the_way(&self, part: usize) -> MutexGuard<'_, OnTheWay<K>> {
+        let on_the_way = self.on_the_way[part].lock();
+        on_the_way.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take_list(&self, part: usize) -> Option<Replacement<K>> {
+        let mut on_the_way = self.on_the_way(part);
+        match mem::replace(&mut *on_the_way, OnTheWay::Nothing) {
+            OnTheWay::List(list) => Some(list),
+            other => {
+                *on_the_way = other;
+                None
+            }
+        }
     }
 }
 
@@ -51,7 +74,7 @@ impl<'a, K: Object> Sink<'a, K> {
     pub(super) fn new(store: Arc<dyn ReflectorStore<K>>, machines: &'a Machines<K>) -> Self {
         let sources = machines.len();
         let merge = (sources > 1).then(|| Merge {
-            lists: (0..sources).map(|_| Mutex::default()).collect(),
+            on_the_way: (0..sources).map(|_| Mutex::new(OnTheWay::Nothing)).collect(),
             parts: sync::Mutex::new(Parts::new(sources)),
             doubts: Doubts::new(sources),
         });
@@ -72,12 +95,16 @@ impl<'a, K: Object> Sink<'a, K> {
         };
         let delta = match delta {
             Delta::Replaced(list) => {
-                *merge.list_of(part) = Some(list);
+                *merge.on_the_way(part) = OnTheWay::List(list);
                 return self.lists_go(merge).await;
             }
             delta => delta,
         };
+        if let Delta::Deleted(tombstone) = &delta {
+            *merge.on_the_way(part) = OnTheWay::Deletion(tombstone.key.clone());
+        }
         let mut parts = merge.parts.lock().await;
+        *merge.on_the_way(part) = OnTheWay::Nothing;
         if !parts.begun {
             parts.go_on_waiting(part, delta);
             return Ok(());
@@ -98,15 +125,20 @@ impl<'a, K: Object> Sink<'a, K> {
     async fn lists_go(&self, merge: &Merge<K>) -> Result<(), Closed> {
         let mut parts = merge.parts.lock().await;
         for part in 0..self.machines.len() {
-            if let Some(list) = merge.list_of(part).take() {
-                let rewound = list.rewound;
+            if let Some(list) = merge.take_list(part) {
+                let (rewound, repairs) = (list.rewound, list.cause == Cause::Repair);
                 let is_news = parts.takes_list(part, list);
                 if rewound {
-                    merge.doubts.raise(part, is_news);
+                    merge.doubts.settle(part);
+                }
+                // Where an object may be of any source, a difference that one has found is not for that one alone to repair:
+                // another may hold what is left of it.
+                if is_news || (repairs && parts.meet()) {
+                    merge.doubts.raise(part);
                 }
             }
         }
-        let Some(whole) = self.whole(&mut parts) else {
+        let Some(whole) = self.whole(merge, &mut parts) else {
             return Ok(());
         };
         let version = whole.version.clone();
@@ -117,7 +149,7 @@ impl<'a, K: Object> Sink<'a, K> {
     }
 
     /// What there is in lists for the store, in one replacement.
-    fn whole(&self, parts: &mut Parts<K>) -> Option<Replacement<K>> {
+    fn whole(&self, merge: &Merge<K>, parts: &mut Parts<K>) -> Option<Replacement<K>> {
         let lists = parts.waiting_lists();
         if lists.is_empty() {
             return None;
@@ -154,7 +186,7 @@ impl<'a, K: Object> Sink<'a, K> {
         } else {
             listed.all()
         };
-        self.keep(&others, &mut whole.kept);
+        self.keep(merge, &others, &mut whole.kept);
         Some(whole)
     }
 
@@ -164,17 +196,19 @@ impl<'a, K: Object> Sink<'a, K> {
         self.is_held(parts, part, &entry.key, later, |other| others[other])
     }
 
-    /// Keeps what `others` hold that no source has listed. What they have yet to deliver is in order whatever becomes of
-    /// it here: their deltas come later.
-    fn keep(&self, others: &[bool], kept: &mut Vec<ObjectKey>) {
-        let machines = || self.machines.iter().zip(others);
-        let listed = machines().filter(|(_, other)| !**other);
-        let listed: Vec<_> = listed.map(|(machine, _)| lock(machine)).collect();
-        for (machine, _) in machines().filter(|(_, other)| **other) {
+    /// Keeps what `others` hold that no source has listed. What they have yet to deliver comes later.
+    fn keep(&self, merge: &Merge<K>, others: &[bool], kept: &mut Vec<ObjectKey>) {
+        let machines = || self.machines.iter().zip(others).enumerate();
+        let listed = machines().filter(|(_, (_, other))| !**other);
+        let listed: Vec<_> = listed.map(|(_, (machine, _))| lock(machine)).collect();
+        let is_kept = |key: &&ObjectKey| listed.iter().all(|listed| listed.version_of(key).is_none());
+        for (part, (machine, _)) in machines().filter(|(_, (_, other))| **other) {
             let machine = lock(machine);
-            let is_listed = |key: &ObjectKey| listed.iter().any(|listed| listed.version_of(key).is_some());
             kept.reserve(machine.len());
-            kept.extend(machine.keys().filter(|key| !is_listed(key)).cloned());
+            kept.extend(machine.keys().filter(is_kept).cloned());
+            if let OnTheWay::Deletion(key) = &*merge.on_the_way(part) {
+                kept.extend(Some(key).filter(is_kept).cloned());
+            }
         }
     }
 
@@ -226,7 +260,7 @@ impl<'a, K: Object> Sink<'a, K> {
         let behind = parts.is_behind(part);
         others.any(|(machine, other_behind)| {
             let held = machine.version_of(key);
-            held.is_some_and(|held| other_behind < behind || is_later(held))
+            held.is_some_and(|held| (behind && !other_behind) || is_later(held))
         })
     }
 

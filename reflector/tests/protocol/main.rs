@@ -12,6 +12,7 @@ mod load;
 mod matrix;
 mod overload;
 mod poison;
+mod prefixes;
 mod process;
 mod requests;
 mod several;

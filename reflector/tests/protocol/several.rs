@@ -12,7 +12,9 @@ use informer_store::{
     Cache, Cause, Change, Closed, Delta, Entry, KeyRef, Object, ReflectorStore, Replacement, ResourceVersion,
     ResyncPart, Subscription, Tombstone,
 };
+use informer_testkit::ApiServer;
 use k8s_openapi::api::core::v1::ConfigMap;
+use serde_json::json;
 use tokio::time::sleep;
 
 use crate::support::{
@@ -331,6 +333,31 @@ async fn i6_lists_that_wait_for_a_slow_store_come_whole() {
     assert_eq!(last, "a/z@22 b/z@22 c/x@15 c/y@4 | 15");
 }
 
+/// A deletion that one source was told of waits for the store behind the list of another, and is told as what it is.
+#[tokio::test(start_paused = true)]
+async fn what_is_deleted_while_a_list_of_another_source_waits_is_not_gone_by_that_list() {
+    let server = server(|part, is_watch, version, before| match (part, is_watch, before) {
+        (0, true, _) if version == Some("10") => expired_after(5),
+        (0, false, 0) => Answer::list("10", &[of("a", "x", 3)]),
+        (0, false, _) => Answer::list("30", &[of("a", "y", 22)]),
+        (1, false, _) => Answer::list("10", &[of("b", "x", 4), of("b", "y", 5)]),
+        (1, true, _) => Answer::watch([pause(10), event("DELETED", &of("b", "x", 16))]),
+        (2, false, _) => Answer::list("10", &[of("c", "x", 6)]),
+        (2, true, _) => Answer::watch([pause(4), event("MODIFIED", &of("c", "x", 15))]),
+        _ => Answer::watch([]),
+    });
+    let store = Steps {
+        slow: Duration::from_secs(20),
+        ..Steps::default()
+    };
+    let mut changes = store.cache.subscribe();
+    run(by_namespace(&server, 3, &store), 60).await;
+    assert_eq!(
+        told(&mut changes)[4..],
+        ["~c/x@15", "-!a/x@3 relist", "+a/y@22 relist", "-b/x@16"]
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_one_of_several_sources_cannot_decode_any_more_is_kept_or_removed_in_that_step() {
     for (policy, then) in [
@@ -380,7 +407,7 @@ async fn what_is_listed_anew_before_all_have_listed_takes_the_place_of_what_was(
     assert_eq!(told(&mut changes).len(), 2);
 }
 
-/// Not another state of the same version that a lost history gave out.
+/// An object that one of two histories gave out, at the same version.
 fn of_history(object: &str, history: &str) -> String {
     object.replace(
         "\"managedFields\"",
@@ -496,4 +523,42 @@ async fn p5_a_source_that_has_yet_to_look_anew_takes_nothing_from_one_that_has()
             "default/a@50 default/b@80 default/x@90 | 100",
         ]
     );
+}
+
+/// A history that went back and was overtaken before anybody looked: an audit of one source finds the object that it has
+/// again, while the store holds the state in which it had gone to the other.
+#[tokio::test(start_paused = true)]
+async fn what_an_audit_of_one_source_finds_the_others_look_into() {
+    let server = ApiServer::new();
+    let put = |name: &str, of: &str| {
+        let metadata = json!({"name": name, "namespace": "default", "labels": {"of": of}});
+        let put = match server.get("configmaps", "default", name) {
+            Some(_) => server.patch("configmaps", "default", name, json!({"metadata": metadata})),
+            None => server.create("configmaps", json!({"metadata": metadata})),
+        };
+        put.expect("the server takes it");
+    };
+    put("x", "a");
+    let old = server.snapshot();
+    put("x", "b");
+    let store = Steps::default();
+    let source = |labels: &str| ApiListWatch::namespaced(server.client(), "default").labels(labels);
+    let reflector = Reflector::builder(source("of=a"), store.clone())
+        .also(source("of=b"))
+        .audit(Duration::from_secs(60))
+        .seed(7)
+        .build();
+    let life = async {
+        sleep(Duration::from_secs(10)).await;
+        server.restore(&old);
+        for name in ["u", "v", "w"] {
+            put(name, "a");
+        }
+        sleep(Duration::from_secs(300)).await;
+    };
+    reflector.run(life).await.expect("nothing ends the run");
+    let held = store.cache.get("default", "x").expect("it is there");
+    let labels = held.metadata.labels.clone().unwrap_or_default();
+    assert_eq!(labels["of"], "a", "{:?}", store.seen());
+    assert_eq!(store.cache.len(), 4);
 }

@@ -1,4 +1,4 @@
-//! Faults drawn at random, several at a time, against reflectors of several namespaces or shards: whatever struck, once
+//! Faults drawn at random, several at a time, against reflectors of several namespaces, labels or shards: whatever struck, once
 //! it is calm the store is the server again, and the handlers were told all of it.
 
 use std::{collections::BTreeMap, time::Duration};
@@ -35,13 +35,24 @@ fn write(server: &ApiServer, rng: &mut fastrand::Rng) {
     let namespace = NAMESPACES[rng.usize(..NAMESPACES.len())];
     let name = format!("m{:02}", rng.u8(0..12));
     let data = json!({"v": rng.u32(..).to_string()});
+    let labels = json!({"of": rng.u8(0..3).to_string()});
     if server.get(KIND, namespace, &name).is_none() {
-        let metadata = json!({"name": name, "namespace": namespace});
+        let metadata = json!({"name": name, "namespace": namespace, "labels": labels});
         server
             .create(KIND, json!({"metadata": metadata, "data": data}))
             .expect("it is new");
     } else if rng.u8(0..4) == 0 {
         server.delete(KIND, namespace, &name).expect("it is there");
+    } else if rng.u8(0..3) == 0 {
+        // It moves, where sources are told apart by labels.
+        server
+            .patch(
+                KIND,
+                namespace,
+                &name,
+                json!({"data": data, "metadata": {"labels": labels}}),
+            )
+            .expect("it is there");
     } else {
         server
             .patch(KIND, namespace, &name, json!({"data": data}))
@@ -160,10 +171,10 @@ impl Round {
         let source = |namespace: Option<&str>| {
             ApiListWatch::<ConfigMap>::with(server.client(), namespace, &()).compression(compression)
         };
-        let [first, second, third] = if rng.u8(0..3) == 0 {
-            [0, 1, 2].map(|index| source(None).shard(Shard::nth(index, 3)))
-        } else {
-            NAMESPACES.map(|namespace| source(Some(namespace)))
+        let [first, second, third] = match rng.u8(0..3) {
+            0 => [0, 1, 2].map(|index| source(None).shard(Shard::nth(index, 3))),
+            1 => ["of=0", "of=1", "of=2"].map(|labels| source(None).labels(labels)),
+            _ => NAMESPACES.map(|namespace| source(Some(namespace))),
         };
         let audited = rng.bool();
         let mut builder = Reflector::builder(first, cache.clone())
@@ -262,4 +273,4 @@ async fn several_sources_under_faults_drawn_at_random() {
 }
 
 /// A few seconds' worth.
-const ROUNDS: u64 = 16;
+const ROUNDS: u64 = 24;

@@ -20,11 +20,15 @@ impl Doubts {
         Self((0..sources).map(|_| Doubt::default()).collect())
     }
 
-    /// Source `part` knows that the history went back; the others have yet to, if that is news.
-    pub(super) fn raise(&self, part: usize, is_news: bool) {
+    /// Source `part` has looked into it.
+    pub(super) fn settle(&self, part: usize) {
         self.0[part].raised.store(false, Ordering::Relaxed);
+    }
+
+    /// What source `part` has found out the others are to look into.
+    pub(super) fn raise(&self, part: usize) {
         let others = self.0.iter().enumerate();
-        for (_, doubt) in others.filter(|(other, _)| is_news && *other != part) {
+        for (_, doubt) in others.filter(|(other, _)| *other != part) {
             doubt.raised.store(true, Ordering::Relaxed);
             doubt.news.notify_one();
         }

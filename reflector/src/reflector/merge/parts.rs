@@ -15,7 +15,8 @@ pub(super) struct Parts<K> {
     versions: Vec<ResourceVersion>,
     /// Where the objects of each are.
     scopes: Vec<Scope>,
-    /// Whether each has yet to notice that the history went back: versions of different histories do not compare.
+    /// Whether each has yet to notice that the history went back: versions of different histories do not compare, and it
+    /// counts as no further than that until it does.
     behind: Vec<bool>,
     /// How far the store was told it has come.
     pub(super) claimed: ResourceVersion,
@@ -44,13 +45,19 @@ impl<K: Object> Parts<K> {
     /// Takes what source `part` has listed. Whether it says that the history went back, and that is news: then the others
     /// have yet to notice.
     pub(super) fn takes_list(&mut self, part: usize, list: Replacement<K>) -> bool {
-        self.versions[part] = list.version.clone();
-        let mut is_news = false;
-        if list.rewound && !mem::replace(&mut self.behind[part], false) {
+        let is_news = list.rewound && !mem::replace(&mut self.behind[part], false);
+        if is_news {
             self.behind.fill(true);
             self.behind[part] = false;
-            is_news = true;
+            for version in self
+                .versions
+                .iter_mut()
+                .filter(|version| **version > list.version)
+            {
+                version.clone_from(&list.version);
+            }
         }
+        self.comes_to(part, &list.version);
         let before = self.waiting[part].take();
         self.waiting[part] = Some(Beginning::new(list, before));
         is_news
@@ -75,14 +82,18 @@ impl<K: Object> Parts<K> {
                 entry.object.version()
             }
             Delta::Deleted(tombstone) if tombstone.cause == Cause::Live => tombstone.version.clone(),
-            Delta::Bookmark(version) => {
-                self.versions[part] = version.clone();
-                return;
-            }
+            Delta::Bookmark(version) => return self.comes_to(part, version),
             _ => return,
         };
         if version > self.versions[part] {
-            self.versions[part] = version;
+            self.comes_to(part, &version);
+        }
+    }
+
+    /// Source `part` has come to `version`. In a history that is lost it gets nowhere.
+    fn comes_to(&mut self, part: usize, version: &ResourceVersion) {
+        if !self.behind[part] {
+            self.versions[part].clone_from(version);
         }
     }
 
@@ -103,7 +114,7 @@ impl<K: Object> Parts<K> {
         others
             .filter(move |(other, scope)| *other != part && scope.may_have(key))
             .map(|(other, _)| other)
-            .filter(move |other| self.behind[*other] <= self.behind[part])
+            .filter(move |other| !self.behind[*other] || self.behind[part])
     }
 
     /// Whether two sources may have brought the same key.
