@@ -20,7 +20,8 @@ pub struct BackoffConfig {
     pub reset_after: Duration,
     /// The most a server's `Retry-After` is honoured. Default: 60 s.
     pub retry_after_max: Duration,
-    /// How many requests may be sent in any 60 s while attempts fail. Default: 8.
+    /// How many requests may be sent in any 60 s while attempts fail; by all sources of a reflector together, while none of
+    /// them is served. Other reflectors have budgets of their own. Default: 8.
     pub requests_per_minute: usize,
 }
 
@@ -208,7 +209,7 @@ impl Backoff {
 }
 
 /// A little more than a minute: whoever counts on the other side begins when the first request has reached it.
-const MINUTE: Duration = Duration::from_secs(61);
+pub(crate) const MINUTE: Duration = Duration::from_secs(61);
 
 /// Longer than anybody waits, and short enough to be added to any time.
 pub(crate) const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);

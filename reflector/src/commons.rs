@@ -6,7 +6,8 @@ use tokio::time::Instant;
 
 use crate::ListPermits;
 
-/// What all reflectors of one client share: a limit on the lists in flight, and what the server has refused.
+/// What all reflectors of one client share: a limit on the lists in flight, and what the server has refused. Not the
+/// budget of requests while the server fails: that is each reflector's own.
 ///
 /// Clones share it. [`ApiClient`](crate::ApiClient) has one; a hand-written source hands out its own by
 /// [`ListWatch::commons`](crate::ListWatch::commons).

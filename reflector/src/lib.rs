@@ -32,7 +32,7 @@ pub use crate::{
         Event, EventStream, GetRequest, Got, Held, Item, ListEnd, ListRequest, ListStream, ListWatch, Listed,
         Poison, Purpose, ReadAt, Seen, WatchRequest, listed,
     },
-    machine::{Effect, Input, Machine, Request, Room},
+    machine::{Effect, Gate, Input, Machine, Request, Room},
     permits::ListPermits,
     quarantine::{QuarantineEvent, Quarantined},
     reflector::{Reflector, ReflectorBuilder},

@@ -4,6 +4,7 @@ mod audit;
 mod contents;
 mod exchange;
 mod flight;
+mod gate;
 mod index;
 mod live;
 mod plan;
@@ -20,11 +21,12 @@ use informer_store::{Object, ObjectKey, ResourceVersion, ResyncPart};
 use tokio::time::Instant;
 
 use self::{
-    audit::AuditRun, contents::ContentsRun, flight::Flight, index::Index, plan::Plan, room::Share,
-    waiting::Next, watchdog::Watchdog, watching::WatchRun,
+    audit::AuditRun, contents::ContentsRun, flight::Flight, gate::Place, index::Index, plan::Plan,
+    room::Share, waiting::Next, watchdog::Watchdog, watching::WatchRun,
 };
 pub use self::{
     exchange::{Effect, Input, Request},
+    gate::Gate,
     room::Room,
 };
 use crate::{
@@ -84,6 +86,8 @@ pub struct Machine<K> {
     proved: Option<Instant>,
     /// What it takes of the room for objects, where there is a limit.
     share: Share,
+    /// Where it asks to send anything, where others ask the same server.
+    place: Place,
     /// The store holds more than this machine's objects.
     has_neighbours: bool,
 }
@@ -94,6 +98,8 @@ enum Phase<K> {
     Waiting {
         at: Instant,
         next: Next<K>,
+        /// Whether it ends as soon as the server is seen to serve another machine.
+        outage: bool,
     },
     Contents(Box<ContentsRun<K>>),
     Watching(WatchRun),
@@ -159,6 +165,7 @@ impl<K: Object> Machine<K> {
             audit_at: None,
             proved: None,
             share: Share::default(),
+            place: Place::default(),
             has_neighbours: false,
             config,
             rng,
@@ -197,6 +204,17 @@ impl<K: Object> Machine<K> {
         self
     }
 
+    /// Shares the budget of requests with other machines while the server serves none of them; see [`Gate`]. Default: with
+    /// none.
+    ///
+    /// # Contract
+    /// [`Effect::Recovered`] is passed on to the other machines of the gate as [`Input::Recovered`].
+    #[must_use]
+    pub fn behind(mut self, gate: &Gate) -> Self {
+        self.place = Place::at(gate);
+        self
+    }
+
     /// Takes an input at `now`.
     pub fn handle(&mut self, now: Instant, input: Input<K>) {
         self.take(now, input);
@@ -224,9 +242,11 @@ impl<K: Object> Machine<K> {
                 }
             },
             Input::Doubt => self.on_doubt(now),
+            Input::Recovered => self.on_recovered(now),
             Input::Tick => self.on_tick(now),
             Input::Shutdown => {
                 self.count_watch(now);
+                self.place = Place::default();
                 self.phase = Phase::Stopped;
                 self.effects.push_back(Effect::Abort);
                 self.set_state(SyncState::Stopped);
@@ -329,10 +349,16 @@ impl<K: Object> Machine<K> {
             self.resync_at = Some((now + period / of, ResyncPart { part: 0, of }));
         }
         self.plan_audit(now);
-        self.send_next(now, Next::Contents);
+        self.phase = Phase::Waiting {
+            at: now,
+            next: Next::Contents,
+            outage: false,
+        };
+        self.send_if_due(now);
     }
 
     fn on_sent(&mut self, now: Instant) {
+        self.place.sent(now);
         let timeout = self.config.header_timeout;
         if let Some(flight) = self.flight() {
             flight.sent(now, timeout);
@@ -342,7 +368,13 @@ impl<K: Object> Machine<K> {
     fn on_opened(&mut self, now: Instant) {
         let timeout = self.config.body_timeout;
         match &mut self.phase {
-            Phase::Watching(run) => run.opened(now),
+            Phase::Watching(run) => {
+                run.opened(now);
+                // It may be silent for long. A list soon shows whether it is any good.
+                if self.place.opened(now) {
+                    self.effects.push_back(Effect::Recovered);
+                }
+            }
             _ => {
                 if let Some(flight) = self.flight() {
                     flight.opened(now, timeout);
@@ -395,6 +427,7 @@ impl<K: Object> Machine<K> {
         if error.kind() == ErrorKind::Throttled {
             self.stats.throttled += 1;
         }
+        self.place.failed(now, None);
         match &self.phase {
             Phase::Contents(run) if run.streaming => self.streaming_failed(now, error),
             Phase::Contents(_) => self.list_failed(now, error),
@@ -406,6 +439,14 @@ impl<K: Object> Machine<K> {
             Phase::Reading { .. } => self.read_failed(now, error),
             Phase::Auditing(_) => self.audit_failed(now, error),
             Phase::Idle | Phase::Waiting { .. } | Phase::Stopped => {}
+        }
+    }
+
+    /// The server has given a good answer.
+    fn served(&mut self, now: Instant) {
+        self.credentials_retried = false;
+        if self.place.is_served(now) {
+            self.effects.push_back(Effect::Recovered);
         }
     }
 

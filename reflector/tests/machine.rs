@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use informer_reflector::{
-    Config, Effect, Error, ErrorKind, Event, Got, Input, Item, ListEnd, Listed, Machine, Poison,
+    Config, Effect, Error, ErrorKind, Event, Gate, Got, Input, Item, ListEnd, Listed, Machine, Poison,
     PoisonPolicy, Purpose, ReadAt, Request, Seen,
 };
 use informer_store::{Delta, ObjectKey, ResourceVersion};
@@ -76,6 +76,8 @@ struct Sim {
     claimed: ResourceVersion,
     replaced: bool,
     held: std::collections::BTreeMap<String, ResourceVersion>,
+    /// It has seen that the server works again.
+    recovered: bool,
 }
 
 impl Sim {
@@ -84,22 +86,27 @@ impl Sim {
     }
 
     fn with(config: Config, streaming: bool, with_neighbours: bool, seed: u64) -> Self {
-        let machine = Machine::new(config, streaming, fastrand::Rng::with_seed(seed));
-        let mut sim = Self {
-            machine: if with_neighbours {
-                machine.with_neighbours()
-            } else {
-                machine
-            },
+        let mut machine = Machine::new(config, streaming, fastrand::Rng::with_seed(seed));
+        if with_neighbours {
+            machine = machine.with_neighbours();
+        }
+        let mut sim = Self::of(machine);
+        sim.give(Input::Start);
+        sim
+    }
+
+    /// One that has yet to start.
+    fn of(machine: Machine<ConfigMap>) -> Self {
+        Self {
+            machine,
             now: Instant::now(),
             request: None,
             sent: VecDeque::new(),
             claimed: ResourceVersion::UNSET,
             replaced: false,
             held: std::collections::BTreeMap::new(),
-        };
-        sim.give(Input::Start);
-        sim
+            recovered: false,
+        }
     }
 
     fn give(&mut self, input: Input<ConfigMap>) {
@@ -114,6 +121,7 @@ impl Sim {
                 }
                 Effect::Abort => self.request = None,
                 Effect::Deliver(delta) => self.takes(delta),
+                Effect::Recovered => self.recovered = true,
                 _ => {}
             }
         }
@@ -314,5 +322,234 @@ proptest! {
         for window in sent.windows(9) {
             prop_assert!(*window[8] - *window[0] >= Duration::from_secs(60), "I9");
         }
+    }
+}
+
+/// Machines behind one gate, and a server that answers each request after a while.
+struct Behind {
+    sims: Vec<Sim>,
+    now: Instant,
+    /// When each request is answered.
+    due: Vec<Option<Instant>>,
+    /// When anything was sent, by any of them.
+    sent: Vec<(Instant, usize)>,
+    rng: fastrand::Rng,
+}
+
+/// What becomes of a request.
+#[derive(Clone, Copy, Debug)]
+enum Fate {
+    Fails(ErrorKind),
+    /// Ends before anything has come.
+    Ends,
+    /// Is never answered.
+    Waits,
+    Served,
+}
+
+impl Behind {
+    fn new(machines: usize, seed: u64) -> Self {
+        let config = Config::default();
+        let gate = Gate::new(&config.backoff);
+        let machine = |at: usize| {
+            let rng = fastrand::Rng::with_seed(seed + at as u64);
+            Machine::new(config.clone(), false, rng)
+                .with_neighbours()
+                .behind(&gate)
+        };
+        let mut all = Self {
+            sims: (0..machines).map(|at| Sim::of(machine(at))).collect(),
+            now: Instant::now(),
+            due: vec![None; machines],
+            sent: Vec::new(),
+            rng: fastrand::Rng::with_seed(seed),
+        };
+        for at in 0..machines {
+            all.give(at, Input::Start);
+        }
+        all
+    }
+
+    fn give(&mut self, at: usize, input: Input<ConfigMap>) {
+        let sim = &mut self.sims[at];
+        sim.now = self.now;
+        sim.give(input);
+        for time in sim.sent.drain(..) {
+            self.sent.push((time, at));
+            self.due[at] = Some(self.now + Duration::from_millis(self.rng.u64(1..300)));
+        }
+        if std::mem::take(&mut sim.recovered) {
+            for other in (0..self.sims.len()).filter(|other| *other != at) {
+                self.give(other, Input::Recovered);
+            }
+        }
+    }
+
+    /// Answers a request.
+    fn answer(&mut self, at: usize, fate: Fate) {
+        let Some(request) = self.sims[at].request.clone() else {
+            return;
+        };
+        match (fate, request) {
+            (Fate::Fails(kind), _) => {
+                self.sims[at].request = None;
+                self.give(at, Input::Failed(Error::new(kind, "list", "no")));
+            }
+            (Fate::Ends, _) => {
+                self.sims[at].request = None;
+                self.give(at, Input::Closed);
+            }
+            (Fate::Served, Request::List(_)) => {
+                self.sims[at].request = None;
+                self.give(at, Input::Listed(Listed::End(ListEnd::new(10.into()))));
+            }
+            // A watch stays open and is silent.
+            _ => {}
+        }
+    }
+
+    fn passes(&mut self, time: Duration, fate: impl Fn(usize, &mut fastrand::Rng) -> Fate) {
+        let until = self.now + time;
+        loop {
+            let deadlines = self.sims.iter().map(|sim| sim.machine.deadline());
+            let next = deadlines
+                .zip(&self.due)
+                .enumerate()
+                .flat_map(|(at, (deadline, due))| [(deadline, at, false), (*due, at, true)])
+                .filter_map(|(time, at, is_due)| Some((time?, at, is_due)))
+                .min();
+            let Some((time, at, is_due)) = next.filter(|(time, ..)| *time <= until) else {
+                break;
+            };
+            self.now = self.now.max(time);
+            if is_due {
+                self.due[at] = None;
+                let fate = fate(at, &mut self.rng);
+                self.answer(at, fate);
+            } else {
+                self.give(at, Input::Tick);
+            }
+        }
+        self.now = until;
+    }
+
+    fn busiest_minute(&self) -> usize {
+        let within = |start: Instant| {
+            let minute = |time: Instant| time >= start && time < start + Duration::from_secs(60);
+            self.sent.iter().filter(|(time, _)| minute(*time)).count()
+        };
+        self.sent.iter().map(|(time, _)| within(*time)).max().unwrap_or(0)
+    }
+
+    fn synced(&self) -> usize {
+        let synced = |sim: &&Sim| sim.machine.state().as_str() == "synced";
+        self.sims.iter().filter(synced).count()
+    }
+}
+
+const FAILURES: [ErrorKind; 9] = [
+    ErrorKind::Expired,
+    ErrorKind::TooLarge,
+    ErrorKind::Throttled,
+    ErrorKind::Unauthorized,
+    ErrorKind::Forbidden,
+    ErrorKind::Server,
+    ErrorKind::Transport,
+    ErrorKind::Invalid,
+    ErrorKind::NotFound,
+];
+
+#[test]
+fn i9_machines_behind_one_gate_ask_a_server_that_fails_no_more_than_one() {
+    for (machines, seeds) in [(1, 20), (2, 20), (5, 20), (20, 5), (100, 1)] {
+        for seed in 0..seeds {
+            let mut all = Behind::new(machines, seed);
+            all.passes(Duration::from_secs(900), |_, rng| {
+                Fate::Fails(FAILURES[rng.usize(..FAILURES.len())])
+            });
+            let busiest = all.busiest_minute();
+            assert!(
+                busiest <= 8,
+                "{machines} machines, seed {seed}: {busiest} in a minute"
+            );
+            all.passes(Duration::from_secs(62), |_, _| Fate::Served);
+            assert_eq!(all.synced(), machines, "seed {seed}: each is served in time");
+            // They were served well until now.
+            all.sent.clear();
+            all.passes(Duration::from_secs(60), |_, _| Fate::Served);
+            assert_eq!(all.sent.len(), 0, "each has a watch");
+        }
+    }
+}
+
+/// Whoever has not tried for the longest time is next.
+#[test]
+fn i9_machines_behind_one_gate_take_turns() {
+    for machines in [3, 5, 20] {
+        let mut all = Behind::new(machines, 1);
+        all.passes(Duration::from_secs(3600), |_, _| {
+            Fate::Fails(ErrorKind::Transport)
+        });
+        let rate = all.sent.len() / 60;
+        assert!((4..=8).contains(&rate), "{machines} machines: {rate} a minute");
+        let shares = (0..machines).map(|at| all.sent.iter().filter(|(_, by)| *by == at).count());
+        let (least, most) = (shares.clone().min(), shares.max());
+        let (least, most) = (least.expect("there are some"), most.expect("there are some"));
+        assert!(
+            most <= least + least / 4 + 2,
+            "{machines} machines: {least} to {most}"
+        );
+    }
+}
+
+#[test]
+fn a_machine_that_fails_alone_holds_no_other() {
+    let mut all = Behind::new(20, 1);
+    let fate = |at: usize, _: &mut fastrand::Rng| match at {
+        0 => Fate::Fails(ErrorKind::Forbidden),
+        _ => Fate::Served,
+    };
+    all.passes(Duration::from_secs(2), fate);
+    assert_eq!(all.synced(), 19);
+    // Before any watch reaches its end by itself.
+    for at in 1..10 {
+        all.passes(Duration::from_secs(25), fate);
+        let before = all.sent.len();
+        all.sims[at].request = None;
+        all.give(at, Input::Closed);
+        let asked: Vec<_> = all.sent[before..].iter().map(|(_, by)| *by).collect();
+        assert_eq!(asked, [at], "at once");
+    }
+}
+
+/// Outages of some or all, of every kind, one after another.
+#[test]
+fn whatever_becomes_of_whose_requests_all_are_served_once_the_server_is_well() {
+    for seed in 0..300 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let machines = rng.usize(2..12);
+        let mut all = Behind::new(machines, seed);
+        for _ in 0..rng.u8(1..8) {
+            let well: Vec<_> = (0..machines).map(|_| rng.u8(0..3) == 0).collect();
+            let (fails, ends) = (rng.u8(0..10), rng.u8(0..3));
+            let fate = move |at: usize, rng: &mut fastrand::Rng| match rng.u8(0..12) {
+                _ if well[at] => Fate::Served,
+                any if any < fails => Fate::Fails(FAILURES[rng.usize(..FAILURES.len())]),
+                any if any < fails + ends => Fate::Ends,
+                _ => Fate::Waits,
+            };
+            all.passes(Duration::from_secs(rng.u64(1..200)), fate);
+            for at in 0..machines {
+                match rng.u8(0..4) {
+                    0 => all.answer(at, Fate::Ends),
+                    1 => all.answer(at, Fate::Fails(ErrorKind::Transport)),
+                    2 => all.give(at, Input::Doubt),
+                    _ => {}
+                }
+            }
+        }
+        // What was never answered is given up first, and so is what waits in a budget of its own.
+        all.passes(Duration::from_secs(140), |_, _| Fate::Served);
+        assert_eq!(all.synced(), machines, "seed {seed}");
     }
 }

@@ -98,10 +98,13 @@ impl<K: Object> Machine<K> {
 
     /// A server may send pages that nobody asked for.
     fn audit_ended(&mut self, now: Instant, mut end: ListEnd) {
+        if !matches!(self.phase, Phase::Auditing(_)) {
+            return;
+        }
+        self.served(now);
         let Phase::Auditing(run) = &mut self.phase else {
             return;
         };
-        self.credentials_retried = false;
         run.pages += 1;
         run.strange_pages += 1;
         if run.matched.len() > run.matched_before {

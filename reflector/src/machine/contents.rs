@@ -239,6 +239,7 @@ impl<K: Object> Machine<K> {
         let Phase::Contents(run) = std::mem::replace(&mut self.phase, Phase::Idle) else {
             return;
         };
+        self.served(now);
         // This page, and the watch if it is the last.
         let at = self.backoff.with_room_for(2, now);
         if at > now && self.backoff.failures() > 0 && pages <= PAGES_RESERVED {
@@ -339,6 +340,7 @@ impl<K: Object> Machine<K> {
         }
         self.proved = Some(now);
         self.watchdog.unheard = Duration::ZERO;
+        self.served(now);
         self.effects
             .push_back(Effect::Deliver(Delta::Replaced(replacement)));
         self.set_state(SyncState::Synced { version });
@@ -353,6 +355,7 @@ impl<K: Object> Machine<K> {
             self.phase = Phase::Watching(watch);
         } else {
             self.backoff.sent(now);
+            self.place.follows(now);
             self.send_watch();
         }
     }

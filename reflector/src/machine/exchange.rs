@@ -33,6 +33,9 @@ pub enum Input<K> {
     /// Another source of the same store found that the server's history went back: everything is to be listed anew, even
     /// what is being listed, and taken as it is.
     Doubt,
+    /// The server was seen to serve another machine of the same [`Gate`](crate::Gate): what waits for that need not wait any
+    /// longer.
+    Recovered,
     /// A deadline may have passed.
     Tick,
     /// Stop.
@@ -49,6 +52,8 @@ pub enum Effect<K> {
     Abort,
     /// Hand this to the store.
     Deliver(Delta<K>),
+    /// Give [`Input::Recovered`] to the other machines of the same [`Gate`](crate::Gate).
+    Recovered,
     /// The state changed.
     State(SyncState),
     /// The quarantine changed.

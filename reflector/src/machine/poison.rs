@@ -144,7 +144,7 @@ impl<K: Object> Machine<K> {
             return;
         };
         let (key, rest) = (key.clone(), rest.clone());
-        self.credentials_retried = false;
+        self.served(now);
         if got.is_some() {
             self.quarantine.found(&key);
         }

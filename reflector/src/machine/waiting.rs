@@ -43,7 +43,8 @@ impl<K: Object> Machine<K> {
         }
         if lasting {
             let at = self.backoff.refused(now, error.retry_after(), &mut self.rng);
-            return self.degrade(now, reason, at, next);
+            self.degrade(now, reason, at, next);
+            return self.blame_server(now, error.retry_after().map(|_| at));
         }
         self.fail_for(now, reason, error.retry_after(), next);
     }
@@ -51,6 +52,18 @@ impl<K: Object> Machine<K> {
     pub(super) fn fail_for(&mut self, now: Instant, reason: Reason, asked: Option<Duration>, next: Next<K>) {
         let at = self.backoff.failed(now, asked, &mut self.rng);
         self.degrade(now, reason, at, next);
+        if matches!(reason, Reason::Failed(_) | Reason::ShortWatch) {
+            self.blame_server(now, asked.map(|_| at));
+        }
+    }
+
+    /// What is waited for now may be an outage: others of the gate fare the same, or find out that it is over. `not_before`
+    /// is what the server has asked for.
+    fn blame_server(&mut self, now: Instant, not_before: Option<Instant>) {
+        self.place.failed(now, not_before);
+        if let Phase::Waiting { outage, .. } = &mut self.phase {
+            *outage = not_before.is_none();
+        }
     }
 
     /// There are more objects than may be held: what is held stays, and a list is tried again after a long wait.
@@ -78,6 +91,7 @@ impl<K: Object> Machine<K> {
             self.effects.push_back(Effect::Abort);
         }
         self.count_watch(now);
+        self.place.rests(now);
         let at = match next {
             // More pages and a watch follow at once.
             Next::Contents => self
@@ -85,7 +99,11 @@ impl<K: Object> Machine<K> {
                 .with_room_for(self.plan.pages.min(PAGES_RESERVED) + 1, at),
             _ => at,
         };
-        self.phase = Phase::Waiting { at, next };
+        self.phase = Phase::Waiting {
+            at,
+            next,
+            outage: false,
+        };
     }
 
     /// Waits until the budget allows `next`, and no longer.
@@ -95,11 +113,29 @@ impl<K: Object> Machine<K> {
     }
 
     pub(super) fn send_if_due(&mut self, now: Instant) {
-        if !matches!(&self.phase, Phase::Waiting { at, .. } if *at <= now) {
+        let Phase::Waiting { at, outage, .. } = &mut self.phase else {
+            return;
+        };
+        if *at > now {
+            return;
+        }
+        if let Err(until) = self.place.ask(now, &mut self.rng) {
+            (*at, *outage) = (until, true);
             return;
         }
         if let Phase::Waiting { next, .. } = std::mem::replace(&mut self.phase, Phase::Idle) {
             self.send_next(now, next);
+        }
+    }
+
+    /// The server serves another machine. What waited for that is done soon.
+    pub(super) fn on_recovered(&mut self, now: Instant) {
+        if !self.place.may_go() {
+            return;
+        }
+        if let Phase::Waiting { at, outage: true, .. } = &mut self.phase {
+            let soon = now + SOON.mul_f64(self.rng.f64());
+            *at = (*at).min(self.backoff.within_budget(soon));
         }
     }
 

@@ -90,7 +90,6 @@ impl<K: Object> Machine<K> {
     /// A silent server told its version.
     pub(super) fn probed(&mut self, now: Instant, version: ResourceVersion) {
         self.plan.fresh = true;
-        self.credentials_retried = false;
         if !self.can_follow(&version) {
             self.stats.bad_versions += 1;
             let error = Error::new(
@@ -100,6 +99,7 @@ impl<K: Object> Machine<K> {
             );
             return self.fail(now, &error, Next::Watch);
         }
+        self.served(now);
         if version < self.version {
             self.plan.older += 1;
             self.plan.latest = true;

@@ -175,10 +175,10 @@ impl<K: Object> Machine<K> {
             self.proved = self.proved.max(said);
             run.frame(now);
             self.refused_watches = 0;
-            self.credentials_retried = false;
             self.watchdog.trips = 0;
             self.watchdog.unheard = Duration::ZERO;
             self.backoff.healthy(now);
+            self.served(now);
             self.recovered(now, false);
         }
     }
@@ -193,9 +193,12 @@ impl<K: Object> Machine<K> {
             .map_or(Duration::ZERO, |opened| now.saturating_duration_since(opened));
         if lived >= SETTLED || held {
             run.settled = true;
-            self.credentials_retried = false;
             self.plan.relisted = false;
+            self.served(now);
         }
+        let Phase::Watching(run) = &self.phase else {
+            return;
+        };
         let works = lived >= SETTLED || run.frames > 0;
         if works && self.is_degraded() && self.bad_line.is_none() {
             self.set_state(SyncState::Synced {

@@ -40,6 +40,8 @@ impl<K: Object> ReflectorBuilder<K> {
 
     /// Merges another source into the same store: one more namespace, or a selector that shares no object with the
     /// others, though an object may move from one to another. The store is complete once every source has been listed.
+    /// What one of them lists anew comes in one step beside what the others hold, and while the server serves none of
+    /// them they share the budget of requests.
     pub fn also(mut self, source: impl ListWatch<K> + 'static) -> Self {
         self.sources.push(Arc::new(source));
         self

@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures::{FutureExt, StreamExt, future::BoxFuture};
 use informer_store::{Closed, Object, ResourceVersion};
 use tokio::{
-    sync::OwnedSemaphorePermit,
+    sync::{Notify, OwnedSemaphorePermit},
     time::{Instant, sleep_until},
 };
 
 use super::{Inner, Part, merge::Sink};
 use crate::{
-    Effect, Error, ErrorKind, EventStream, Got, Held, Input, ListPermits, ListStream, ListWatch, Machine,
-    Request, Room, SyncState,
+    Effect, Error, ErrorKind, EventStream, Gate, Got, Held, Input, ListPermits, ListStream, ListWatch,
+    Machine, Request, Room, SyncState,
 };
 
 /// What is being waited for.
@@ -53,6 +53,8 @@ struct Driver<'a, K> {
     machine: &'a Mutex<Machine<K>>,
     source: Arc<dyn ListWatch<K>>,
     sink: &'a Sink<'a, K>,
+    /// Rung where the server is seen to work again, by source.
+    bells: &'a [Notify],
     held: Held<K>,
     permits: ListPermits,
     io: Io<K>,
@@ -72,9 +74,11 @@ pub(super) async fn run<K: Object>(
         part.version = done.version;
     }
     let room = Room::default();
+    let gate = (inner.sources.len() > 1).then(|| Gate::new(&inner.config.backoff));
     let machines: Vec<_> = (0..inner.sources.len())
-        .map(|part| Mutex::new(machine(inner, part, &room)))
+        .map(|part| Mutex::new(machine(inner, part, &room, gate.as_ref())))
         .collect();
+    let bells: Vec<_> = machines.iter().map(|_| Notify::new()).collect();
     let sink = Sink::new(Arc::clone(&inner.store), &machines);
     let drivers = inner.sources.iter().enumerate().map(|(part, source)| {
         let driver = Driver {
@@ -83,6 +87,7 @@ pub(super) async fn run<K: Object>(
             machine: &machines[part],
             source: Arc::clone(source),
             sink: &sink,
+            bells: &bells,
             held: Held::by(Arc::clone(&inner.store)),
             permits: inner.permits(),
             io: Io::Nothing,
@@ -101,7 +106,7 @@ pub(super) async fn run<K: Object>(
 }
 
 /// The machine of source `part`, at rest.
-fn machine<K: Object>(inner: &Inner<K>, part: usize, room: &Room) -> Machine<K> {
+fn machine<K: Object>(inner: &Inner<K>, part: usize, room: &Room, gate: Option<&Gate>) -> Machine<K> {
     let source = &inner.sources[part];
     let rng = inner.seed.lock().unwrap_or_else(PoisonError::into_inner).fork();
     let mut config = inner.config.clone();
@@ -118,10 +123,9 @@ fn machine<K: Object>(inner: &Inner<K>, part: usize, room: &Room) -> Machine<K> 
     if let Some(commons) = source.commons() {
         machine = machine.sharing(commons);
     }
-    if inner.sources.len() > 1 {
-        machine.with_neighbours()
-    } else {
-        machine
+    match gate {
+        Some(gate) => machine.with_neighbours().behind(gate),
+        None => machine,
     }
 }
 
@@ -143,6 +147,7 @@ impl<K: Object> Driver<'_, K> {
                 biased;
                 input = self.io.next(&self.source, &self.held) => input,
                 () = self.sink.doubt(self.part) => Input::Doubt,
+                () = self.bells[self.part].notified() => Input::Recovered,
                 () = timer => Input::Tick,
             };
             self.input(input);
@@ -177,6 +182,12 @@ impl<K: Object> Driver<'_, K> {
                 Effect::Abort => self.io = Io::Nothing,
                 Effect::Send(request) => self.send(request),
                 Effect::State(state) => self.tell(state),
+                Effect::Recovered => {
+                    let others = self.bells.iter().enumerate();
+                    for (_, bell) in others.filter(|(other, _)| *other != self.part) {
+                        bell.notify_one();
+                    }
+                }
                 Effect::Quarantine(event) => {
                     if let Some(observer) = &self.inner.observer {
                         observer(&event);

@@ -10,6 +10,7 @@ mod kinds;
 mod lists;
 mod load;
 mod matrix;
+mod outage;
 mod overload;
 mod poison;
 mod prefixes;
