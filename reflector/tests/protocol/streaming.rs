@@ -159,3 +159,27 @@ async fn p9_an_initial_event_without_a_version_is_set_apart_and_read_again() {
         assert_eq!(rig.reflector.stats().bad_versions, 1);
     }
 }
+
+/// By the reflector that met it: others find out for themselves.
+#[tokio::test(start_paused = true)]
+async fn p17_silence_in_place_of_initial_events_is_remembered() {
+    let mut expires = Some([pause(5), expired_event()]);
+    let server = Server::new(
+        move |seen| match (seen.is_watch(), seen.param("sendInitialEvents")) {
+            (true, Some(_)) => Answer::watch([]),
+            (true, None) => match expires.take() {
+                Some(expires) => Answer::ok(expires),
+                None => Answer::watch([]),
+            },
+            (false, _) => abc(),
+        },
+    );
+    let rig = Rig::new(server);
+    rig.run(60).await;
+    let stats = rig.reflector.stats();
+    assert_eq!(
+        (stats.streaming_lists, stats.streaming_list_fallbacks, stats.lists),
+        (1, 1, 3)
+    );
+    assert_eq!(rig.store.replaced(), 2);
+}
