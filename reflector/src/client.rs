@@ -159,6 +159,7 @@ impl<K: Object + DeserializeOwned> ApiListWatch<K> {
                 api_version: R::api_version(kind).into(),
                 metadata_only: R::metadata_api(),
                 require_uid: false,
+                selects: false,
                 shard: None,
                 ground: Ground::default(),
             },
@@ -173,6 +174,7 @@ impl<K: Object> ApiListWatch<K> {
     #[must_use]
     pub fn labels(mut self, selector: impl Into<String>) -> Self {
         self.target.labels = Some(selector.into());
+        self.context.selects = true;
         self
     }
 
@@ -180,6 +182,7 @@ impl<K: Object> ApiListWatch<K> {
     #[must_use]
     pub fn fields(mut self, selector: impl Into<String>) -> Self {
         self.target.fields = Some(selector.into());
+        self.context.selects = true;
         self
     }
 

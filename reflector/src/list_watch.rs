@@ -336,6 +336,7 @@ pub struct Item<K> {
     pub(crate) uid: u64,
     /// The version.
     pub version: ResourceVersion,
+    pub(crate) left_selector: bool,
 }
 
 impl<K: Object> Item<K> {
@@ -351,6 +352,7 @@ impl<K: Object> Item<K> {
                 uid: fingerprint(object.uid().unwrap_or_default()),
                 version: object.version(),
                 object,
+                left_selector: false,
             }),
             Err(error) => Err(Unkeyed { object, error }),
         }
@@ -366,7 +368,15 @@ impl<K> Item<K> {
             object,
             uid: fingerprint(uid),
             version,
+            left_selector: false,
         }
+    }
+
+    /// Says of the object of an [`Event::Deleted`] that it may live on, outside of what is selected. Default: it is gone.
+    #[must_use]
+    pub fn or_left_selector(mut self, may_live: bool) -> Self {
+        self.left_selector = may_live;
+        self
     }
 }
 

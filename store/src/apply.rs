@@ -103,10 +103,11 @@ impl<K> Effects<K> {
     }
 
     /// `held` is what the key held, where `last` is something else.
-    fn deleted(&mut self, key: &ObjectKey, last: Arc<K>, held: Option<Arc<K>>, inferred: bool, cause: Cause) {
+    fn deleted(&mut self, key: &ObjectKey, last: Arc<K>, held: Option<Arc<K>>, end: End) {
         self.tally.deleted += 1;
         if self.wanted {
-            let change = Change::deleted(key.clone(), last, inferred, cause);
+            let change = Change::deleted(key.clone(), last, end.inferred, end.cause)
+                .or_left_selector(end.left_selector);
             self.changes.push(Logged { change, held });
         } else {
             self.dropped.push(last);
@@ -116,6 +117,24 @@ impl<K> Effects<K> {
 
     fn log(&mut self, change: Change<K>) {
         self.changes.push(Logged { change, held: None });
+    }
+}
+
+/// What is known of the end of an object.
+#[derive(Clone, Copy)]
+struct End {
+    inferred: bool,
+    left_selector: bool,
+    cause: Cause,
+}
+
+impl End {
+    fn inferred(cause: Cause) -> Self {
+        Self {
+            inferred: true,
+            left_selector: false,
+            cause,
+        }
     }
 }
 
@@ -318,7 +337,7 @@ fn upsert<K: Object>(
             UidChange::Update => change(state, slot, entry, prepared, effects),
             UidChange::DeleteThenAdd => {
                 let old = state.replace(slot, entry.object.clone(), prepared);
-                effects.deleted(&entry.key, old, None, true, entry.cause);
+                effects.deleted(&entry.key, old, None, End::inferred(entry.cause));
                 effects.added(&entry.key, &entry.object, false, entry.cause);
             }
         },
@@ -376,7 +395,12 @@ fn delete<K: Object>(
             Some(object) => (Arc::clone(object), Some(held)),
             None => (held, None),
         };
-        effects.deleted(&key, last, before, tombstone.inferred, tombstone.cause);
+        let end = End {
+            inferred: tombstone.inferred,
+            left_selector: tombstone.left_selector,
+            cause: tombstone.cause,
+        };
+        effects.deleted(&key, last, before, end);
     }
 }
 
@@ -501,7 +525,7 @@ fn replace<K: Object>(
     }
     let tell_deleted = |deleted: Vec<(ObjectKey, Arc<K>)>, effects: &mut Effects<K>| {
         for (key, object) in deleted {
-            effects.deleted(&key, object, None, true, cause);
+            effects.deleted(&key, object, None, End::inferred(cause));
         }
     };
     if rules.relist_order == RelistOrder::DeletesFirst {

@@ -45,6 +45,9 @@ pub enum Change<K> {
         last: Arc<K>,
         /// Whether nobody saw the deletion itself, so that `last` may not be the final state.
         inferred: bool,
+        /// Whether the object may live on, outside of what is selected: see
+        /// [`Tombstone::left_selector`](crate::Tombstone::left_selector).
+        left_selector: bool,
         /// What brought it.
         cause: Cause,
     },
@@ -68,15 +71,25 @@ impl<K> Change<K> {
         Self::Updated { key, old, new, cause }
     }
 
-    /// A [`Deleted`](Self::Deleted).
+    /// A [`Deleted`](Self::Deleted), of an object that lives no more.
     #[must_use]
     pub fn deleted(key: ObjectKey, last: Arc<K>, inferred: bool, cause: Cause) -> Self {
         Self::Deleted {
             key,
             last,
             inferred,
+            left_selector: false,
             cause,
         }
+    }
+
+    /// The same, where it is a [`Deleted`](Self::Deleted) of an object that may live on.
+    #[must_use]
+    pub fn or_left_selector(mut self, may_live: bool) -> Self {
+        if let Self::Deleted { left_selector, .. } = &mut self {
+            *left_selector = may_live;
+        }
+        self
     }
 
     /// The key that changed.
@@ -140,8 +153,10 @@ impl<K> Clone for Change<K> {
                 key,
                 last,
                 inferred,
+                left_selector,
                 cause,
-            } => Self::deleted(key.clone(), Arc::clone(last), *inferred, *cause),
+            } => Self::deleted(key.clone(), Arc::clone(last), *inferred, *cause)
+                .or_left_selector(*left_selector),
         }
     }
 }

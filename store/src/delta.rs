@@ -76,6 +76,9 @@ pub struct Tombstone<K> {
     pub object: Option<Arc<K>>,
     /// Whether the deletion was concluded from an absence, not seen as an event.
     pub inferred: bool,
+    /// Whether the object may only have left what its source selects by labels or fields, and live on. A hint: a watch tells
+    /// both as a deletion, and only one read of the object knows. It is set unless the object was marked for deletion.
+    pub left_selector: bool,
     /// What brought it.
     pub cause: Cause,
 }
@@ -94,6 +97,7 @@ impl<K: Object> Tombstone<K> {
                 version: object.version(),
                 object: Some(object),
                 inferred: false,
+                left_selector: false,
                 cause: Cause::Live,
             }),
             Err(error) => Err(Unkeyed { object, error }),
@@ -111,6 +115,7 @@ impl<K> Tombstone<K> {
             version: ResourceVersion::UNSET,
             object: None,
             inferred: true,
+            left_selector: false,
             cause: Cause::Live,
         }
     }
@@ -267,6 +272,7 @@ impl<K> fmt::Debug for Tombstone<K> {
             .field("key", &self.key)
             .field("version", &self.version)
             .field("inferred", &self.inferred)
+            .field("left_selector", &self.left_selector)
             .finish_non_exhaustive()
     }
 }
@@ -325,6 +331,7 @@ impl<K> Clone for Tombstone<K> {
             version: self.version.clone(),
             object: self.object.clone(),
             inferred: self.inferred,
+            left_selector: self.left_selector,
             cause: self.cause,
         }
     }

@@ -23,6 +23,8 @@ pub(super) struct Context<K> {
     pub(super) api_version: Arc<str>,
     pub(super) metadata_only: bool,
     pub(super) require_uid: bool,
+    /// Whether objects are selected by labels or fields.
+    pub(super) selects: bool,
     pub(super) shard: Option<Arc<Shard>>,
     pub(super) ground: Ground,
 }
@@ -201,6 +203,7 @@ impl<K> Clone for Context<K> {
             api_version: Arc::clone(&self.api_version),
             metadata_only: self.metadata_only,
             require_uid: self.require_uid,
+            selects: self.selects,
             shard: self.shard.clone(),
             // Each answer's objects are decoded in one row.
             ground: Ground::default(),

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     Error, ErrorKind, Event, Held, Poison, Seen,
     wire::{
-        envelope::{Envelope, ends_initial_events},
+        envelope::{Envelope, ends_initial_events, is_marked_for_deletion},
         event::{EventType, exactly, first_end, is_several, split, split_beginning},
         lines::Lines,
     },
@@ -192,7 +192,10 @@ fn read_line<K: Object>(
     };
     match (kind, read) {
         (EventType::Added, Read::Item(item)) => Ok(Event::Added(item)),
-        (EventType::Deleted, Read::Item(item)) => Ok(Event::Deleted(item)),
+        (EventType::Deleted, Read::Item(item)) => {
+            let left_selector = context.selects && !is_marked_for_deletion(object);
+            Ok(Event::Deleted(item.or_left_selector(left_selector)))
+        }
         (_, Read::Item(item)) => Ok(Event::Modified(item)),
         (_, Read::OtherShard) => Ok(Event::OtherShard(version_of(&envelope))),
         // A line that is no JSON says nothing for certain, whatever its beginning looks like.

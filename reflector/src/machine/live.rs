@@ -23,11 +23,11 @@ impl<K: Object> Machine<K> {
                     uid: item.uid,
                     version: item.version,
                 };
-                self.delete(now, seen, Some(item.object));
+                self.delete(now, seen, Some(item.object), item.left_selector);
             }
             Event::Gone(seen) => {
                 self.stats.events += 1;
-                self.delete(now, seen, None);
+                self.delete(now, seen, None, false);
             }
             Event::Poison(poison) => {
                 self.stats.events += 1;
@@ -99,6 +99,7 @@ impl<K: Object> Machine<K> {
             object,
             uid,
             version,
+            ..
         } = item;
         let verdict = self.index.judge(&key, uid, &version, &self.floor);
         if verdict == Verdict::Contradiction || self.is_late(&key, verdict, &version) {
@@ -140,7 +141,7 @@ impl<K: Object> Machine<K> {
         self.overloaded(now);
     }
 
-    fn delete(&mut self, now: Instant, seen: Seen, object: Option<std::sync::Arc<K>>) {
+    fn delete(&mut self, now: Instant, seen: Seen, object: Option<std::sync::Arc<K>>, left_selector: bool) {
         let Seen { key, uid, version } = seen;
         let usable = self.has_usable_version(&version);
         if usable && self.is_set_apart_since(&key, &version) {
@@ -171,6 +172,7 @@ impl<K: Object> Machine<K> {
         if !other {
             tombstone.uid = object.as_ref().and_then(|object| object.uid()).map(Into::into);
             tombstone.object = object;
+            tombstone.left_selector = left_selector;
         }
         self.index.remove(&key);
         self.release(&key);

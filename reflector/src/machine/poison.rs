@@ -176,6 +176,7 @@ impl<K: Object> Machine<K> {
             object,
             uid,
             version,
+            ..
         } = item;
         let ahead = version
             .partial_cmp(&self.version)

@@ -80,21 +80,30 @@ impl<'a> Envelope<'a> {
 
 /// What a bookmark says.
 pub(crate) fn ends_initial_events(json: &[u8]) -> bool {
-    let find = |json, wanted: &[u8]| {
-        let mut members = Members::new(json)?;
-        while let Some(key) = members.next_key() {
-            if key == wanted {
-                return Some(members.value());
-            }
-            members.skip_value()?;
-        }
-        None
-    };
-    find(json, b"metadata")
-        .and_then(|metadata| find(metadata, b"annotations"))
-        .and_then(|annotations| find(annotations, b"k8s.io/initial-events-end"))
+    member(json, b"metadata")
+        .and_then(|metadata| member(metadata, b"annotations"))
+        .and_then(|annotations| member(annotations, b"k8s.io/initial-events-end"))
         .and_then(read_string)
         .is_some_and(|value| value == "true")
+}
+
+/// Whether an object is marked for deletion.
+pub(crate) fn is_marked_for_deletion(json: &[u8]) -> bool {
+    member(json, b"metadata")
+        .and_then(|metadata| member(metadata, b"deletionTimestamp"))
+        .is_some_and(|value| value.starts_with(b"\""))
+}
+
+/// What begins with the value of the member of this name.
+fn member<'a>(json: &'a [u8], wanted: &[u8]) -> Option<&'a [u8]> {
+    let mut members = Members::new(json)?;
+    while let Some(key) = members.next_key() {
+        if key == wanted {
+            return Some(members.value());
+        }
+        members.skip_value()?;
+    }
+    None
 }
 
 fn text(json: &[u8]) -> Cow<'_, str> {

@@ -2,11 +2,17 @@
 
 use std::time::Duration;
 
+use futures::{FutureExt, StreamExt};
 use informer_reflector::{ApiListWatch, Reflector};
-use informer_store::Cache;
+use informer_store::{Cache, Change};
+use informer_testkit::ApiServer;
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube_client::core::{ApiResource, DynamicObject};
+use serde_json::json;
 
 use crate::support::*;
+
+const KIND: &str = "configmaps";
 
 fn abc() -> Answer {
     Answer::list("10", &[object("a", 3), object("b", 5)])
@@ -28,6 +34,78 @@ async fn p19_an_object_that_leaves_the_selector_is_deleted() {
             Some("app%3Dweb%2Ctier%21%3Ddb")
         );
     }
+}
+
+/// A watch tells of an object that has left the selector as of one that is gone. What can be known of the difference is
+/// said with the deletion.
+#[tokio::test(start_paused = true)]
+async fn p19_a_deletion_says_whether_the_object_may_only_have_left_the_selector() {
+    let mark = r#""deletionTimestamp":"2026-01-01T00:00:00Z","uid""#;
+    let marked = object("b", 13).replace(r#""uid""#, mark);
+    let selectors: [(fn(Source) -> Source, bool); 3] = [
+        (|source| source.labels("app=web"), true),
+        (|source| source.fields("metadata.name!=c"), true),
+        (|source| source, false),
+    ];
+    for (select, selects) in selectors {
+        let watch = Answer::watch([deleted("a", 12), event("DELETED", &marked)]);
+        let server = Server::script(vec![abc()], vec![watch]);
+        let source = ApiListWatch::<ConfigMap>::all(server.client()).no_streaming_lists();
+        let hints = hints_of(select(source), std::future::ready(())).await;
+        assert_eq!(hints, [("a".to_owned(), selects), ("b".to_owned(), false)]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p19_an_object_whose_labels_change_may_live_on() {
+    let server = ApiServer::new();
+    for name in ["marked", "moves", "stays"] {
+        let labels = json!({"app": "web"});
+        let mut object = json!({"metadata": {"name": name, "namespace": "default", "labels": labels}});
+        if name == "marked" {
+            object["metadata"]["finalizers"] = json!(["example.com/held"]);
+        }
+        server.create(KIND, object).expect("the object is new");
+    }
+    let source = ApiListWatch::<ConfigMap>::all(server.client()).labels("app=web");
+    let hints = hints_of(source, async {
+        let patch = |name, patch| server.patch(KIND, "default", name, patch).expect("it is there");
+        patch("moves", json!({"metadata": {"labels": {"app": "db"}}}));
+        server.delete(KIND, "default", "marked").expect("it is there");
+        patch("marked", json!({"metadata": {"finalizers": null}}));
+    });
+    assert_eq!(
+        hints.await,
+        [("marked".to_owned(), false), ("moves".to_owned(), true)]
+    );
+}
+
+type Source = ApiListWatch<ConfigMap>;
+
+/// Runs a reflector, has `happen` happen once it is in sync, and tells which objects were deleted, and whether each may
+/// have left the selector.
+async fn hints_of(source: Source, happen: impl Future<Output = ()> + Send) -> Vec<(String, bool)> {
+    let cache = Cache::new();
+    let mut changes = cache.subscribe();
+    let reflector = Reflector::builder(source, cache.clone()).seed(7).build();
+    let done = async {
+        cache.synced().await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        happen.await;
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    };
+    reflector.run(done).await.expect("nothing ends the run");
+    let mut hints = Vec::new();
+    while let Some(Some(change)) = changes.next().now_or_never() {
+        if let Change::Deleted {
+            key, left_selector, ..
+        } = change
+        {
+            hints.push((key.name().to_owned(), left_selector));
+        }
+    }
+    hints.sort();
+    hints
 }
 
 #[tokio::test(start_paused = true)]

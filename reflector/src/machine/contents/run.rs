@@ -94,6 +94,7 @@ impl<K: Object> ContentsRun<K> {
             object,
             uid,
             version,
+            ..
         } = item;
         if let Some(slot) = self.index.get(&key) {
             self.untidy = true;
