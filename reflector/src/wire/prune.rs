@@ -10,7 +10,7 @@ use serde::de::{
 /// The members of an object that are hidden, by name: each whole, or with what is hidden of what it holds. Lists on the way
 /// are stepped through.
 #[derive(Debug, Default)]
-pub(crate) struct Hidden(Vec<(Box<str>, Option<Hidden>)>);
+pub(crate) struct Hidden(Vec<(Box<str>, Option<Self>)>);
 
 impl Hidden {
     /// Hides the member at `path` as well; an empty path hides nothing.
