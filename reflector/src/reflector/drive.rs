@@ -139,6 +139,11 @@ impl<K: Object> Driver<'_, K> {
         loop {
             self.carry_out().await?;
             self.publish();
+            // Only here, where the store has been told all that the machine goes by.
+            turns = (turns + 1) % TURNS;
+            if turns == 0 {
+                give_way().await;
+            }
             let deadline = self.machine().deadline();
             let timer = async {
                 match deadline {
@@ -155,10 +160,6 @@ impl<K: Object> Driver<'_, K> {
                 () = timer => Input::Tick,
             };
             self.input(input);
-            turns = (turns + 1) % TURNS;
-            if turns == 0 {
-                give_way().await;
-            }
             // A source that always has something must not keep a deadline from passing, nor a doubt from being heard.
             if self.sink.take_doubt(self.part) {
                 self.input(Input::Doubt);

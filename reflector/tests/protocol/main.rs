@@ -22,4 +22,5 @@ mod streaming;
 mod support;
 mod swarm;
 mod transport;
+mod turns;
 mod versions;
