@@ -76,12 +76,16 @@ impl<K: Object> Context<K> {
         let place = self.ground.prepare(size_of::<K>() + ARC_COUNTS);
         let mut decoded = None;
         let mut refused = None;
+        let mut contradicts = false;
         let decode = || {
             let object = self.decode.decode_indexed(&Indexed::new(json, index));
             drop(std::hint::black_box(place));
             // Two places of one word each, for the reason that `Reader::owned` has.
             match object.map(Arc::new) {
-                Ok(object) => decoded = Some(object),
+                Ok(object) => {
+                    contradicts = is_another(&*object, envelope);
+                    decoded = Some(object);
+                }
                 Err(error) => refused = Some(error),
             }
         };
@@ -93,7 +97,7 @@ impl<K: Object> Context<K> {
             (_, refused) => Err(refused.unwrap_or_else(|| DecodeError::new("the decoder panicked"))),
         };
         match (decoded, envelope.key()) {
-            (Ok(object), Some(_)) if is_another(&*object, envelope) => {
+            (Ok(_), Some(_)) if contradicts => {
                 let error = Error::new(
                     ErrorKind::Decode,
                     operation,

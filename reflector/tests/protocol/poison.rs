@@ -3,11 +3,54 @@
 use std::{sync::Arc, time::Duration};
 
 use informer_reflector::{ApiListWatch, PoisonPolicy, Reflector};
+use informer_store::{Cache, Object};
+use k8s_openapi::{api::core::v1::ConfigMap, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 
 use crate::support::*;
 
 fn abc() -> Answer {
     Answer::list("10", &[object("a", 3), object("b", 5)])
+}
+
+/// A type one of whose objects cannot bear to be asked for its name.
+#[derive(serde::Deserialize)]
+struct Touchy {
+    metadata: ObjectMeta,
+}
+
+impl Object for Touchy {
+    fn namespace(&self) -> Option<&str> {
+        self.metadata.namespace.as_deref()
+    }
+
+    fn name(&self) -> Option<&str> {
+        let name = self.metadata.name.as_deref();
+        assert_ne!(name, Some("b"), "a fault of the user's");
+        name
+    }
+
+    fn uid(&self) -> Option<&str> {
+        self.metadata.uid.as_deref()
+    }
+
+    fn resource_version(&self) -> Option<&str> {
+        self.metadata.resource_version.as_deref()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn l7_an_object_whose_own_methods_panic_is_set_apart() {
+    let watch = Answer::watch([modified("b", 11), modified("a", 12)]);
+    let server = Server::script(vec![abc()], vec![watch]);
+    let source = ApiListWatch::<Touchy>::of::<ConfigMap>(server.client(), None, &()).no_streaming_lists();
+    let cache = Cache::new();
+    let reflector = Reflector::builder(source, cache.clone()).seed(7).build();
+    let run = reflector.run(tokio::time::sleep(Duration::from_secs(5)));
+    run.await.expect("a panic of an object ends no run");
+    let held = cache.get("default", "a").expect("the others flow");
+    assert_eq!(held.metadata.resource_version.as_deref(), Some("12"));
+    assert_eq!(cache.len(), 1);
+    assert_eq!(reflector.quarantined().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
