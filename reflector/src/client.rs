@@ -173,16 +173,18 @@ impl<K: Object> ApiListWatch<K> {
     /// Only objects with these labels, `app=web,tier!=db`. Default: all.
     #[must_use]
     pub fn labels(mut self, selector: impl Into<String>) -> Self {
-        self.target.labels = Some(selector.into());
-        self.context.selects = true;
+        let selector = selector.into();
+        self.context.selects |= !selector.is_empty();
+        self.target.labels = Some(selector);
         self
     }
 
     /// Only objects with these fields, `spec.nodeName=a`. Default: all.
     #[must_use]
     pub fn fields(mut self, selector: impl Into<String>) -> Self {
-        self.target.fields = Some(selector.into());
-        self.context.selects = true;
+        let selector = selector.into();
+        self.context.selects |= !selector.is_empty();
+        self.target.fields = Some(selector);
         self
     }
 

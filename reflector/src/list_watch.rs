@@ -389,6 +389,7 @@ pub struct Seen {
     pub(crate) uid: u64,
     /// The version.
     pub version: ResourceVersion,
+    pub(crate) left_selector: bool,
 }
 
 impl Seen {
@@ -399,7 +400,15 @@ impl Seen {
             key,
             uid: fingerprint(uid),
             version,
+            left_selector: false,
         }
+    }
+
+    /// Says of the object of an [`Event::Gone`] that it may live on, outside of what is selected. Default: it is gone.
+    #[must_use]
+    pub fn or_left_selector(mut self, may_live: bool) -> Self {
+        self.left_selector = may_live;
+        self
     }
 }
 

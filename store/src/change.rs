@@ -46,7 +46,8 @@ pub enum Change<K> {
         /// Whether nobody saw the deletion itself, so that `last` may not be the final state.
         inferred: bool,
         /// Whether the object may live on, outside of what is selected: see
-        /// [`Tombstone::left_selector`](crate::Tombstone::left_selector).
+        /// [`Tombstone::left_selector`](crate::Tombstone::left_selector). True of an object that passes the subscription's
+        /// own filter no more.
         left_selector: bool,
         /// What brought it.
         cause: Cause,
@@ -71,7 +72,7 @@ impl<K> Change<K> {
         Self::Updated { key, old, new, cause }
     }
 
-    /// A [`Deleted`](Self::Deleted), of an object that lives no more.
+    /// A [`Deleted`](Self::Deleted), with no hint that the object may live on.
     #[must_use]
     pub fn deleted(key: ObjectKey, last: Arc<K>, inferred: bool, cause: Cause) -> Self {
         Self::Deleted {

@@ -77,7 +77,8 @@ pub struct Tombstone<K> {
     /// Whether the deletion was concluded from an absence, not seen as an event.
     pub inferred: bool,
     /// Whether the object may only have left what its source selects by labels or fields, and live on. A hint: a watch tells
-    /// both as a deletion, and only one read of the object knows. It is set unless the object was marked for deletion.
+    /// both as a deletion, and only one read of the object knows. It is set unless the object was marked for deletion; where
+    /// the deletion was `inferred` from a list it says nothing.
     pub left_selector: bool,
     /// What brought it.
     pub cause: Cause,

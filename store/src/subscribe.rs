@@ -269,7 +269,7 @@ impl<K: Object> Subscription<K> {
             Change::Updated { key, old, new, cause } => match (filter(&old), filter(&new)) {
                 (true, true) => Some(Change::updated(key, old, new, cause)),
                 (false, true) => Some(Change::added(key, new, false, cause)),
-                (true, false) => Some(Change::deleted(key, old, false, cause)),
+                (true, false) => Some(Change::deleted(key, old, false, cause).or_left_selector(true)),
                 (false, false) => None,
             },
             Change::Deleted { ref last, .. } => {

@@ -213,6 +213,26 @@ fn a_filter_turns_updates_into_additions_and_deletions() {
 }
 
 #[test]
+fn an_object_that_passes_a_filter_no_more_is_said_to_live_on() {
+    let cache = Cache::new();
+    let mut odd = cache.subscribe().only(|held: &Thing| held.body % 2 == 1);
+    put(&cache, thing("a/1", 1).body(1));
+    put(&cache, thing("a/1", 2).body(2));
+    put(&cache, thing("a/2", 3).body(3));
+    remove(&cache, thing("a/2", 4).body(3));
+    let hints: Vec<_> = at_hand(&mut odd)
+        .iter()
+        .filter_map(|change| match change {
+            Change::Deleted {
+                key, left_selector, ..
+            } => Some((key.to_string(), *left_selector)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(hints, [("a/1".to_owned(), true), ("a/2".to_owned(), false)]);
+}
+
+#[test]
 fn the_stream_ends_when_the_last_handle_of_the_cache_is_gone() {
     let cache = Cache::new();
     let mut changes = cache.subscribe();

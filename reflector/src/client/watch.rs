@@ -190,12 +190,10 @@ fn read_line<K: Object>(
         },
         Err(error) => Read::Poison(context.poison(&envelope, error)),
     };
+    let may_live = || context.selects && !is_marked_for_deletion(object);
     match (kind, read) {
         (EventType::Added, Read::Item(item)) => Ok(Event::Added(item)),
-        (EventType::Deleted, Read::Item(item)) => {
-            let left_selector = context.selects && !is_marked_for_deletion(object);
-            Ok(Event::Deleted(item.or_left_selector(left_selector)))
-        }
+        (EventType::Deleted, Read::Item(item)) => Ok(Event::Deleted(item.or_left_selector(may_live()))),
         (_, Read::Item(item)) => Ok(Event::Modified(item)),
         (_, Read::OtherShard) => Ok(Event::OtherShard(version_of(&envelope))),
         // A line that is no JSON says nothing for certain, whatever its beginning looks like.
@@ -203,7 +201,10 @@ fn read_line<K: Object>(
             Ok(Event::Unreadable(poison))
         }
         (EventType::Deleted, Read::Poison(poison)) => Ok(match poison.key {
-            Some(key) => Event::Gone(Seen::new(key, &envelope.uid, poison.version)),
+            Some(key) => {
+                let seen = Seen::new(key, &envelope.uid, poison.version);
+                Event::Gone(seen.or_left_selector(may_live()))
+            }
             None => Event::Unreadable(poison),
         }),
         (_, Read::Poison(poison)) => Ok(Event::Poison(poison)),

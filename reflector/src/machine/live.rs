@@ -22,12 +22,13 @@ impl<K: Object> Machine<K> {
                     key: item.key,
                     uid: item.uid,
                     version: item.version,
+                    left_selector: item.left_selector,
                 };
-                self.delete(now, seen, Some(item.object), item.left_selector);
+                self.delete(now, seen, Some(item.object));
             }
             Event::Gone(seen) => {
                 self.stats.events += 1;
-                self.delete(now, seen, None, false);
+                self.delete(now, seen, None);
             }
             Event::Poison(poison) => {
                 self.stats.events += 1;
@@ -141,8 +142,13 @@ impl<K: Object> Machine<K> {
         self.overloaded(now);
     }
 
-    fn delete(&mut self, now: Instant, seen: Seen, object: Option<std::sync::Arc<K>>, left_selector: bool) {
-        let Seen { key, uid, version } = seen;
+    fn delete(&mut self, now: Instant, seen: Seen, object: Option<std::sync::Arc<K>>) {
+        let Seen {
+            key,
+            uid,
+            version,
+            left_selector,
+        } = seen;
         let usable = self.has_usable_version(&version);
         if usable && self.is_set_apart_since(&key, &version) {
             self.stats.duplicates += 1;

@@ -42,17 +42,25 @@ async fn p19_an_object_that_leaves_the_selector_is_deleted() {
 async fn p19_a_deletion_says_whether_the_object_may_only_have_left_the_selector() {
     let mark = r#""deletionTimestamp":"2026-01-01T00:00:00Z","uid""#;
     let marked = object("b", 13).replace(r#""uid""#, mark);
-    let selectors: [(fn(Source) -> Source, bool); 3] = [
+    let selectors: [(fn(Source) -> Source, bool); 4] = [
         (|source| source.labels("app=web"), true),
+        (|source| source.labels("").fields(""), false),
         (|source| source.fields("metadata.name!=c"), true),
         (|source| source, false),
     ];
     for (select, selects) in selectors {
-        let watch = Answer::watch([deleted("a", 12), event("DELETED", &marked)]);
-        let server = Server::script(vec![abc()], vec![watch]);
+        let list = Answer::list("10", &[object("a", 3), object("b", 5), object("c", 7)]);
+        let watch = Answer::watch([
+            deleted("a", 12),
+            event("DELETED", &marked),
+            // Its last state cannot be decoded.
+            event("DELETED", &poison("c", 14)),
+        ]);
+        let server = Server::script(vec![list], vec![watch]);
         let source = ApiListWatch::<ConfigMap>::all(server.client()).no_streaming_lists();
         let hints = hints_of(select(source), std::future::ready(())).await;
-        assert_eq!(hints, [("a".to_owned(), selects), ("b".to_owned(), false)]);
+        let expected = [("a", selects), ("b", false), ("c", selects)];
+        assert_eq!(hints, expected.map(|(name, hint)| (name.to_owned(), hint)));
     }
 }
 
