@@ -42,7 +42,7 @@ async fn p19_an_object_that_leaves_the_selector_is_deleted() {
 async fn p19_a_deletion_says_whether_the_object_may_only_have_left_the_selector() {
     let mark = r#""deletionTimestamp":"2026-01-01T00:00:00Z","uid""#;
     let marked = object("b", 13).replace(r#""uid""#, mark);
-    let selectors: [(fn(Source) -> Source, bool); 4] = [
+    let selectors: [(Select, bool); 4] = [
         (|source| source.labels("app=web"), true),
         (|source| source.labels("").fields(""), false),
         (|source| source.fields("metadata.name!=c"), true),
@@ -89,6 +89,7 @@ async fn p19_an_object_whose_labels_change_may_live_on() {
 }
 
 type Source = ApiListWatch<ConfigMap>;
+type Select = fn(Source) -> Source;
 
 /// Runs a reflector, has `happen` happen once it is in sync, and tells which objects were deleted, and whether each may
 /// have left the selector.
