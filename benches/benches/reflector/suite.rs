@@ -519,8 +519,11 @@ fn row(stage: &str, allocator: &str, kube: f64, stripped: f64, ours: f64) {
     ]);
 }
 
+/// Fills a cache.
+type Side<'a> = dyn Fn() -> Box<dyn Any> + 'a;
+
 /// Runs each of the sides in turn; the median of the time until its cache is full, and of dropping that.
-fn filled_and_dropped(rounds: usize, sides: &[&dyn Fn() -> Box<dyn Any>]) -> Vec<(Duration, Duration)> {
+fn filled_and_dropped(rounds: usize, sides: &[&Side<'_>]) -> Vec<(Duration, Duration)> {
     let mut samples = vec![(Vec::new(), Vec::new()); sides.len()];
     for _ in 0..rounds {
         for (side, samples) in sides.iter().zip(&mut samples) {
@@ -537,7 +540,7 @@ fn filled_and_dropped(rounds: usize, sides: &[&dyn Fn() -> Box<dyn Any>]) -> Vec
 /// took, and page faults.
 pub(crate) fn list_table(pods: usize, rounds: usize) {
     let script = Script::new(pods);
-    let sides: [(&str, &dyn Fn() -> Box<dyn Any>); 3] = [
+    let sides: [(&str, &Side<'_>); 3] = [
         ("kube", &|| Box::new(kube_full(&script, false, 1, 0))),
         ("kube stripped", &|| Box::new(kube_full(&script, true, 1, 0))),
         ("ours", &|| Box::new(ours_full(&script, 1, 0))),
@@ -563,15 +566,15 @@ pub(crate) fn list_table(pods: usize, rounds: usize) {
     ]);
     let micros = |time: Duration| time.as_secs_f64() * 1e6 / pods as f64;
     for ((name, _), samples) in sides.iter().zip(samples) {
-        let middle = |of: &dyn Fn(&(Duration, Duration, u64, u64)) -> f64| {
-            let mut all: Vec<_> = samples.iter().map(of).collect();
+        let middle = |mut all: Vec<f64>| {
             all.sort_unstable_by(f64::total_cmp);
             (format!("{:.1}", all[rounds / 2]), format!("{:.1}", all[0]))
         };
-        let filled = middle(&|sample| micros(sample.0));
-        let dropped = middle(&|sample| micros(sample.1));
-        let kernel = middle(&|sample| sample.2 as f64 * 1e4 / pods as f64);
-        let faults = middle(&|sample| sample.3 as f64 / pods as f64);
+        let per_pod = |count: u64| count as f64 / pods as f64;
+        let filled = middle(samples.iter().map(|sample| micros(sample.0)).collect());
+        let dropped = middle(samples.iter().map(|sample| micros(sample.1)).collect());
+        let kernel = middle(samples.iter().map(|sample| per_pod(sample.2) * 1e4).collect());
+        let faults = middle(samples.iter().map(|sample| per_pod(sample.3)).collect());
         table::row(&[
             name, &filled.0, &filled.1, &dropped.0, &dropped.1, &kernel.0, &faults.0,
         ]);
