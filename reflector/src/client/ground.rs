@@ -14,6 +14,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub(super) struct Ground {
     /// Where the last object began.
     last: AtomicUsize,
+    /// How far behind the one before it.
+    distance: AtomicUsize,
 }
 
 impl Ground {
@@ -24,8 +26,10 @@ impl Ground {
     pub(super) fn prepare(&self, bytes: usize) -> Vec<u8> {
         let place: Vec<u8> = Vec::with_capacity(bytes);
         let at = place.as_ptr().addr();
-        // About as much as the last object took, if it lies right before this one.
-        let taken = at.wrapping_sub(self.last.swap(at, Ordering::Relaxed));
+        // About as much as an object takes, if they lie one behind the other: now and then there is something else between
+        // two of them.
+        let distance = at.wrapping_sub(self.last.swap(at, Ordering::Relaxed));
+        let taken = distance.min(self.distance.swap(distance, Ordering::Relaxed));
         if (TAKEN_MIN..=TAKEN_MAX).contains(&taken) {
             warm(taken);
         }
