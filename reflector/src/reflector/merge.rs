@@ -126,14 +126,12 @@ impl<'a, K: Object> Sink<'a, K> {
         let mut parts = merge.parts.lock().await;
         for part in 0..self.machines.len() {
             if let Some(list) = merge.take_list(part) {
-                let (rewound, repairs) = (list.rewound, list.cause == Cause::Repair);
+                let rewound = list.rewound;
                 let is_news = parts.takes_list(part, list);
                 if rewound {
                     merge.doubts.settle(part);
                 }
-                // Where an object may be of any source, a difference that one has found is not for that one alone to repair:
-                // another may hold what is left of it.
-                if is_news || (repairs && parts.meet()) {
+                if is_news {
                     merge.doubts.raise(part);
                 }
             }
@@ -171,13 +169,20 @@ impl<'a, K: Object> Sink<'a, K> {
         for (part, mut list) in lists {
             whole.kept.append(&mut list.kept);
             if parts.meets_any(part, &others) {
+                let repairs = list.cause == Cause::Repair && !parts.is_behind(part);
+                let mut contradicted = false;
                 list.entries.retain(|entry| {
                     let has_moved = self.has_moved(parts, part, entry, &others);
                     if has_moved {
                         whole.kept.push(entry.key.clone());
+                        contradicted |=
+                            repairs && self.is_contradicted(parts, part, entry, &list.version, &others);
                     }
                     !has_moved
                 });
+                if contradicted {
+                    merge.doubts.raise(part);
+                }
             }
             listed.add(list.entries, parts.is_behind(part));
         }
@@ -194,6 +199,22 @@ impl<'a, K: Object> Sink<'a, K> {
     fn has_moved(&self, parts: &Parts<K>, part: usize, entry: &Entry<K>, others: &[bool]) -> bool {
         let later = |held: &ResourceVersion| *held > entry.object.version();
         self.is_held(parts, part, &entry.key, later, |other| others[other])
+    }
+
+    /// Whether one of `others` holds what source `part` has listed in a state that never was, if the list is right: a later
+    /// one that the list, at `version`, would have had. A difference that an audit has found is then not for its source
+    /// alone to repair. What came after the list only moved.
+    fn is_contradicted(
+        &self,
+        parts: &Parts<K>,
+        part: usize,
+        entry: &Entry<K>,
+        version: &ResourceVersion,
+        others: &[bool],
+    ) -> bool {
+        let listed = entry.object.version();
+        let never_was = |held: &ResourceVersion| *held > listed && held <= version;
+        self.is_held(parts, part, &entry.key, never_was, |other| others[other])
     }
 
     /// Keeps what `others` hold that no source has listed. What they have yet to deliver comes later.

@@ -562,3 +562,30 @@ async fn what_an_audit_of_one_source_finds_the_others_look_into() {
     assert_eq!(labels["of"], "a", "{:?}", store.seen());
     assert_eq!(store.cache.len(), 4);
 }
+
+/// An audit of one source finds an object that the other has nothing to do with.
+#[tokio::test(start_paused = true)]
+async fn what_an_audit_of_one_source_repairs_is_no_matter_of_the_others() {
+    let server = server(|part, is_watch, _, before| match (part, is_watch, before) {
+        (0, false, 0) => Answer::list("10", &[object("x", 3)]),
+        (0, false, _) => Answer::list("10", &[object("x", 3), object("missed", 4)]),
+        (_, false, _) => Answer::list("10", &[object("z", 5)]),
+        _ => Answer::watch([]),
+    });
+    let store = Steps::default();
+    let builder = by_label(&server, &store).audit(Duration::from_secs(60));
+    let reflector = run(builder, 100).await;
+    assert_eq!(
+        store.seen(),
+        [
+            "default/x@3 default/z@5 | 10",
+            "default/missed@4 default/x@3 default/z@5 | 10"
+        ]
+    );
+    let stats = reflector.stats();
+    assert_eq!(
+        (stats.lists_taken, stats.rewinds),
+        (3, 0),
+        "it is repaired, and that is all"
+    );
+}
