@@ -29,6 +29,9 @@ use super::drive::{Machines, lock};
 /// what the others hold. A machine goes by a list from the moment it has it, and what the others keep is asked of their
 /// machines; so a list that waits for its turn goes along with the first that has one, or the store would be told of
 /// half of it, by what is not kept. Nor is what waits to be told as deleted told so by the list of another.
+///
+/// What one source says of an object is past once the store has got a later state from another. One that is still on its
+/// way makes nothing past: the store would claim a version for a state that it has not got.
 pub(super) struct Sink<'a, K> {
     store: Arc<dyn ReflectorStore<K>>,
     machines: &'a Machines<K>,
@@ -50,6 +53,8 @@ enum OnTheWay<K> {
     List(Replacement<K>),
     /// A deletion. What others list must not be what takes the object away.
     Deletion(ObjectKey),
+    /// An object that the source did not have. The store must not be told that it is past what it has yet to get.
+    Addition(ObjectKey),
 }
 
 impl<K> Merge<K> {
@@ -100,8 +105,12 @@ impl<'a, K: Object> Sink<'a, K> {
             }
             delta => delta,
         };
-        if let Delta::Deleted(tombstone) = &delta {
-            *merge.on_the_way(part) = OnTheWay::Deletion(tombstone.key.clone());
+        match &delta {
+            Delta::Added(entry) => *merge.on_the_way(part) = OnTheWay::Addition(entry.key.clone()),
+            Delta::Deleted(tombstone) => {
+                *merge.on_the_way(part) = OnTheWay::Deletion(tombstone.key.clone());
+            }
+            _ => {}
         }
         let mut parts = merge.parts.lock().await;
         *merge.on_the_way(part) = OnTheWay::Nothing;
@@ -110,8 +119,13 @@ impl<'a, K: Object> Sink<'a, K> {
             return Ok(());
         }
         parts.note(part, &delta);
+        let is_past = self.is_past(&parts, part, &delta);
+        if is_past {
+            // It may be by a list that is on its way.
+            self.hand_over_lists(merge, &mut parts).await?;
+        }
+        let is_news = !is_past && !matches!(delta, Delta::Bookmark(_));
         let reached = parts.claim();
-        let is_news = !matches!(delta, Delta::Bookmark(_)) && !self.is_past(&parts, part, &delta);
         match reached {
             _ if is_news => self.store.merge(delta, reached).await,
             Some(reached) => self.store.bookmark(reached).await,
@@ -124,6 +138,10 @@ impl<'a, K: Object> Sink<'a, K> {
     /// is told may be what the others wait for: room.
     async fn lists_go(&self, merge: &Merge<K>) -> Result<(), Closed> {
         let mut parts = merge.parts.lock().await;
+        self.hand_over_lists(merge, &mut parts).await
+    }
+
+    async fn hand_over_lists(&self, merge: &Merge<K>, parts: &mut Parts<K>) -> Result<(), Closed> {
         for part in 0..self.machines.len() {
             if let Some(list) = merge.take_list(part) {
                 let rewound = list.rewound;
@@ -136,7 +154,7 @@ impl<'a, K: Object> Sink<'a, K> {
                 }
             }
         }
-        let Some(whole) = self.whole(merge, &mut parts) else {
+        let Some(whole) = self.whole(merge, parts) else {
             return Ok(());
         };
         let version = whole.version.clone();
@@ -197,7 +215,9 @@ impl<'a, K: Object> Sink<'a, K> {
 
     /// Whether what source `part` has listed has moved since to one of `others`: that one's state is kept.
     fn has_moved(&self, parts: &Parts<K>, part: usize, entry: &Entry<K>, others: &[bool]) -> bool {
-        let later = |held: &ResourceVersion| *held > entry.object.version();
+        let later = |other, held: &ResourceVersion| {
+            *held > entry.object.version() && !self.is_on_the_way(other, &entry.key)
+        };
         self.is_held(parts, part, &entry.key, later, |other| others[other])
     }
 
@@ -213,7 +233,7 @@ impl<'a, K: Object> Sink<'a, K> {
         others: &[bool],
     ) -> bool {
         let listed = entry.object.version();
-        let never_was = |held: &ResourceVersion| *held > listed && held <= version;
+        let never_was = |_, held: &ResourceVersion| *held > listed && held <= version;
         self.is_held(parts, part, &entry.key, never_was, |other| others[other])
     }
 
@@ -255,12 +275,19 @@ impl<'a, K: Object> Sink<'a, K> {
     fn is_past(&self, parts: &Parts<K>, part: usize, delta: &Delta<K>) -> bool {
         match delta {
             Delta::Added(entry) | Delta::Updated(entry) | Delta::Sync(entry) => {
-                let later = |held: &ResourceVersion| *held > entry.object.version();
+                let later = |other, held: &ResourceVersion| {
+                    *held > entry.object.version() && !self.is_on_the_way(other, &entry.key)
+                };
                 self.is_held(parts, part, &entry.key, later, |_| true)
             }
             Delta::Deleted(tombstone) => {
-                let later = |held: &ResourceVersion| *held >= tombstone.version;
-                self.is_held(parts, part, &tombstone.key, later, |_| true)
+                let (key, version) = (&tombstone.key, &tombstone.version);
+                // What comes in the version of the deletion has only moved; what comes later was gone in between.
+                let was_gone = |held: &ResourceVersion| held > version && !version.is_unset();
+                let later = |other, held: &ResourceVersion| {
+                    held >= version && !(was_gone(held) && self.is_on_the_way(other, key))
+                };
+                self.is_held(parts, part, key, later, |_| true)
             }
             _ => false,
         }
@@ -273,16 +300,22 @@ impl<'a, K: Object> Sink<'a, K> {
         parts: &Parts<K>,
         part: usize,
         key: &ObjectKey,
-        is_later: impl Fn(&ResourceVersion) -> bool,
+        is_later: impl Fn(usize, &ResourceVersion) -> bool,
         is_asked_for: impl Fn(usize) -> bool,
     ) -> bool {
         let others = parts.others_with(part, key).filter(|other| is_asked_for(*other));
-        let mut others = others.map(|other| (lock(&self.machines[other]), parts.is_behind(other)));
+        let mut others = others.map(|other| (other, lock(&self.machines[other])));
         let behind = parts.is_behind(part);
-        others.any(|(machine, other_behind)| {
+        others.any(|(other, machine)| {
             let held = machine.version_of(key);
-            held.is_some_and(|held| (behind && !other_behind) || is_later(held))
+            held.is_some_and(|held| (behind && !parts.is_behind(other)) || is_later(other, held))
         })
+    }
+
+    /// Whether source `part` has `key` as one that it did not have before, and the store has yet to hear.
+    fn is_on_the_way(&self, part: usize, key: &ObjectKey) -> bool {
+        let on_the_way = self.merge.as_ref().map(|merge| merge.on_the_way(part));
+        on_the_way.is_some_and(|on_the_way| matches!(&*on_the_way, OnTheWay::Addition(added) if added == key))
     }
 
     async fn store_takes(&self, delta: Delta<K>) -> Result<(), Closed> {
