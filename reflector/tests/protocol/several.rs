@@ -1,7 +1,10 @@
 //! Several sources behind one store: what each of them lists comes in one step, beside what the others hold.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -408,6 +411,67 @@ async fn what_is_listed_anew_before_all_have_listed_takes_the_place_of_what_was(
     assert_eq!(told(&mut changes).len(), 2);
 }
 
+/// A run over a filled store, where one source lists twice before the other has listed once: an object that cannot be
+/// decoded any more is to be kept, and is deleted then.
+#[tokio::test(start_paused = true)]
+async fn what_was_to_be_kept_and_is_deleted_before_all_have_listed_is_gone() {
+    let server = server(|part, is_watch, version, before| match (part, is_watch, before) {
+        (0, false, 0 | 1) => Answer::list("10", &[of("a", "bad", 3), of("a", "well", 4)]),
+        (0, false, _) => {
+            let bad = poison("bad", 21).replace("\"default\"", "\"a\"");
+            Answer::list("30", &[bad, of("a", "well", 4)])
+        }
+        (0, true, 2) => expired_after(2),
+        (0, true, _) if version == Some("30") => {
+            Answer::watch([pause(5), event("DELETED", &of("a", "bad", 31))])
+        }
+        (1, false, 0) => Answer::list("10", &[of("b", "x", 5)]),
+        (1, false, _) => Answer::ok([pause(20), text(list("40", &[of("b", "x", 5)]))]),
+        _ => Answer::watch([]),
+    });
+    let store = Steps::default();
+    let reflector = by_namespace(&server, 2, &store)
+        .poison(PoisonPolicy::KeepLast)
+        .build();
+    for seconds in [5, 40] {
+        let shutdown = sleep(Duration::from_secs(seconds));
+        reflector.run(shutdown).await.expect("nothing ends the run");
+    }
+    assert_eq!(
+        store.seen(),
+        ["a/bad@3 a/well@4 b/x@5 | 10", "a/well@4 b/x@5 | 31"]
+    );
+    assert_eq!(reflector.objects(), store.cache.len());
+}
+
+/// While one source cannot list, another remembers what it has, not all that ever was.
+#[tokio::test(start_paused = true)]
+async fn what_comes_and_goes_before_all_have_listed_leaves_what_there_is() {
+    let server = server(|part, is_watch, _, _| match (part, is_watch) {
+        (0, false) => Answer::list("10", &[of("a", "x", 3), of("a", "y", 4)]),
+        (0, true) => {
+            let born_and_dead = (0..1000).flat_map(|number| {
+                let (name, version) = (format!("n{number}"), 20 + 2 * number);
+                [
+                    event("ADDED", &of("a", &name, version)),
+                    event("DELETED", &of("a", &name, version + 1)),
+                ]
+            });
+            let more = [
+                event("DELETED", &of("a", "x", 3000)),
+                event("MODIFIED", &of("a", "y", 3001)),
+                event("ADDED", &of("a", "n7", 3002)),
+            ];
+            Answer::watch(born_and_dead.chain(more))
+        }
+        (_, false) => Answer::ok([pause(20), text(list("4000", &[of("b", "x", 5)]))]),
+        _ => Answer::watch([]),
+    });
+    let store = Steps::default();
+    run(by_namespace(&server, 2, &store), 40).await;
+    assert_eq!(store.seen(), ["a/n7@3002 a/y@3001 b/x@5 | 3002"]);
+}
+
 /// An object that one of two histories gave out, at the same version.
 fn of_history(object: &str, history: &str) -> String {
     object.replace(
@@ -426,10 +490,10 @@ fn history_of(cache: &Cache<ConfigMap>, namespace: &str, name: &str) -> Option<S
 #[tokio::test(start_paused = true)]
 async fn p5_a_rewind_that_one_source_finds_in_its_first_list_the_others_look_into() {
     for slow in [None, Some(0), Some(1)] {
-        let second = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let second = Arc::new(AtomicBool::new(false));
         let is_second = Arc::clone(&second);
         let server = server(move |part, is_watch, _, _| {
-            let history = if is_second.load(std::sync::atomic::Ordering::Relaxed) {
+            let history = if is_second.load(Ordering::Relaxed) {
                 "second"
             } else {
                 "first"
@@ -455,7 +519,7 @@ async fn p5_a_rewind_that_one_source_finds_in_its_first_list_the_others_look_int
         let run = |seconds| reflector.run(sleep(Duration::from_secs(seconds)));
         run(5).await.expect("nothing ends the run");
         assert_eq!(history_of(&store.cache, "b", "x").as_deref(), Some("first"));
-        second.store(true, std::sync::atomic::Ordering::Relaxed);
+        second.store(true, Ordering::Relaxed);
         run(200).await.expect("nothing ends the run");
         assert_eq!(
             history_of(&store.cache, "b", "x").as_deref(),

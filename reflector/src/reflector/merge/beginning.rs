@@ -1,6 +1,9 @@
 //! [`Beginning`]: what a source has brought while its list waits for the store.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
+};
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -44,20 +47,35 @@ impl<K: Object> Beginning<K> {
             // There is nothing yet that could be delivered once more.
             _ => {}
         }
+        // Others may never list, and names that came and went would be remembered for ever.
+        if self.changed.len() > self.list.entries.len() + CHANGED_MAX {
+            self.settle();
+        }
+    }
+
+    /// Works what has changed since into the list.
+    fn settle(&mut self) {
+        let changed = mem::take(&mut self.changed);
+        if changed.is_empty() {
+            return;
+        }
+        let list = &mut self.list;
+        list.entries.retain(|entry| !changed.contains_key(&entry.key));
+        list.kept.retain(|key| !changed.contains_key(key));
+        let entries = changed.into_values().flatten();
+        list.entries
+            .extend(entries.map(|entry| entry.cause(Cause::Relist)));
     }
 
     /// What the source has by now.
-    pub(super) fn contents(self) -> Replacement<K> {
-        let Self { mut list, changed } = self;
-        if !changed.is_empty() {
-            list.entries.retain(|entry| !changed.contains_key(&entry.key));
-            let entries = changed.into_values().flatten();
-            list.entries
-                .extend(entries.map(|entry| entry.cause(Cause::Relist)));
-        }
-        list
+    pub(super) fn contents(mut self) -> Replacement<K> {
+        self.settle();
+        self.list
     }
 }
+
+/// So many more changes than objects are remembered apart.
+const CHANGED_MAX: usize = 256;
 
 /// What several sources have listed, in their order.
 pub(super) struct Listed<K> {
