@@ -358,7 +358,24 @@ impl<K: Object> Machine<K> {
     }
 
     fn on_sent(&mut self, now: Instant) {
-        self.place.sent(now);
+        let can_wait = matches!(
+            self.phase,
+            Phase::Contents(_) | Phase::Watching(_) | Phase::Auditing(_)
+        );
+        if let Err(until) = self.place.sent(now, can_wait) {
+            return self.put_off(now, until);
+        }
+        match &self.phase {
+            Phase::Contents(run) => {
+                self.stats.lists += u64::from(run.request.continue_token.is_none());
+                self.stats.pages += u64::from(!run.streaming);
+                self.stats.watches += u64::from(run.streaming);
+                self.stats.streaming_lists += u64::from(run.streaming);
+            }
+            Phase::Watching(_) => self.stats.watches += 1,
+            Phase::Auditing(_) => self.stats.pages += 1,
+            _ => {}
+        }
         let timeout = self.config.header_timeout;
         if let Some(flight) = self.flight() {
             flight.sent(now, timeout);

@@ -111,15 +111,22 @@ impl Sim {
 
     fn give(&mut self, input: Input<ConfigMap>) {
         self.machine.handle(self.now, input);
-        while let Some(effect) = self.machine.next_effect() {
+        let mut sending = None;
+        loop {
+            let Some(effect) = self.machine.next_effect() else {
+                // It was not put off.
+                let Some(request) = sending.take() else { break };
+                self.sends(&request);
+                self.request = Some(request);
+                self.machine.handle(self.now, Input::Opened);
+                continue;
+            };
             match effect {
                 Effect::Send(request) => {
-                    self.sends(&request);
-                    self.request = Some(request);
+                    sending = Some(request);
                     self.machine.handle(self.now, Input::Sent);
-                    self.machine.handle(self.now, Input::Opened);
                 }
-                Effect::Abort => self.request = None,
+                Effect::Abort => (self.request, sending) = (None, None),
                 Effect::Deliver(delta) => self.takes(delta),
                 Effect::Recovered => self.recovered = true,
                 _ => {}

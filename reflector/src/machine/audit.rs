@@ -49,7 +49,6 @@ impl<K: Object> Machine<K> {
             ReadAt::Latest
         });
         request.purpose = Purpose::Audit;
-        self.stats.pages += 1;
         self.phase = Phase::Auditing(Box::new(AuditRun {
             flight: Flight::default(),
             request: request.clone(),
@@ -122,8 +121,8 @@ impl<K: Object> Machine<K> {
             }
             run.request.continue_token = Some(token);
             run.flight = Flight::default();
-            self.stats.pages += 1;
             self.backoff.followed(now);
+            self.place.goes_on(now);
             let request = Request::List(run.request.clone());
             self.effects.push_back(Effect::Send(request));
             return;

@@ -37,7 +37,6 @@ impl<K: Object> Machine<K> {
         // A list of the latest comes from the database, in pages; one from the server's memory is whole.
         let paged = at == ReadAt::Latest || self.plan.paged;
         request.limit = self.config.page_size.filter(|_| paged && !self.plan.unpaged);
-        self.stats.lists += 1;
         let mut run = ContentsRun {
             flight: Flight::default(),
             streaming,
@@ -63,8 +62,6 @@ impl<K: Object> Machine<K> {
             run.entries.reserve(self.index.len());
         }
         if streaming {
-            self.stats.watches += 1;
-            self.stats.streaming_lists += 1;
             let version = match at {
                 ReadAt::NotOlderThan(version) => version,
                 ReadAt::Any => ResourceVersion::new("0"),
@@ -79,7 +76,6 @@ impl<K: Object> Machine<K> {
                 self.set_state(SyncState::Streaming);
             }
         } else {
-            self.stats.pages += 1;
             self.effects
                 .push_back(Effect::Send(Request::List(run.request.clone())));
             self.phase = Phase::Contents(Box::new(run));
@@ -95,7 +91,6 @@ impl<K: Object> Machine<K> {
     /// Asks for the page whose turn it is, or once more for one that failed.
     pub(super) fn send_page(&mut self, mut run: Box<ContentsRun<K>>) {
         run.flight = Flight::default();
-        self.stats.pages += 1;
         self.effects
             .push_back(Effect::Send(Request::List(run.request.clone())));
         self.phase = Phase::Contents(run);
@@ -247,6 +242,7 @@ impl<K: Object> Machine<K> {
             return self.wait(now, at, Next::Page(run));
         }
         self.backoff.followed(now);
+        self.place.goes_on(now);
         self.send_page(run);
     }
 

@@ -14,7 +14,8 @@ use crate::{
 pub enum Input<K> {
     /// Begin.
     Start,
-    /// The request has been handed to the transport.
+    /// The request is handed to the transport. [`Effect::Abort`] in return means that it must not leave: it was put off
+    /// because the server has gone meanwhile, and its other inputs are not given.
     Sent,
     /// The answer has begun.
     Opened,

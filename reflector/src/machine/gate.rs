@@ -79,9 +79,19 @@ impl Place {
         self.with((), |core, place| core.follows(place, now));
     }
 
-    /// Notes that the request has been handed to the transport.
-    pub(super) fn sent(&mut self, now: Instant) {
-        self.with((), |core, place| core.sent(place, now));
+    /// Notes that more is to be asked for of a good answer.
+    pub(super) fn goes_on(&mut self, now: Instant) {
+        self.served = false;
+        self.with((), |core, place| core.goes_on(place, now));
+    }
+
+    /// Notes that the request is handed to the transport. If it `can_wait` it is looked at again: the server may have gone
+    /// while it waited for a permit.
+    ///
+    /// # Errors
+    /// If it must not be sent: the time at which to ask again.
+    pub(super) fn sent(&mut self, now: Instant, can_wait: bool) -> Result<(), Instant> {
+        self.with(Ok(()), |core, place| core.sent(place, now, can_wait))
     }
 
     /// Notes that the answer has begun. Whether others need not wait any longer.

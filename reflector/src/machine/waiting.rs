@@ -128,6 +128,23 @@ impl<K: Object> Machine<K> {
         }
     }
 
+    /// The server has gone while what was to be sent waited for a permit: it is not sent, and waits for the others of the
+    /// gate. It has its place in this machine's own budget nonetheless.
+    pub(super) fn put_off(&mut self, now: Instant, until: Instant) {
+        let next = match std::mem::replace(&mut self.phase, Phase::Idle) {
+            Phase::Contents(run) if run.request.continue_token.is_some() => Next::Page(run),
+            Phase::Contents(run) => {
+                self.plan.fresh |= run.request.fresh;
+                Next::Contents
+            }
+            _ => Next::Watch,
+        };
+        self.wait(now, until, next);
+        if let Phase::Waiting { outage, .. } = &mut self.phase {
+            *outage = true;
+        }
+    }
+
     /// The server serves another machine. What waited for that is done soon.
     pub(super) fn on_recovered(&mut self, now: Instant) {
         if !self.place.may_go() {

@@ -116,7 +116,6 @@ impl<K: Object> Machine<K> {
         let timeout = self.draw_watch_timeout();
         let mut request = crate::WatchRequest::new(self.version.clone(), timeout);
         request.fresh = std::mem::take(&mut self.plan.fresh);
-        self.stats.watches += 1;
         let mut run = WatchRun::new(timeout);
         run.from = Some(self.version.clone());
         run.events_before = self.stats.events;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use informer_reflector::{ApiListWatch, Reflector};
+use informer_reflector::{ApiListWatch, ListPermits, Reflector, ReflectorBuilder, StreamingLists};
 use informer_store::Cache;
 use informer_testkit::{ApiServer, Fault, On};
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -23,6 +23,14 @@ struct World {
 
 impl World {
     fn new(namespaces: usize, seed: u64) -> Self {
+        Self::with(namespaces, seed, |builder| builder)
+    }
+
+    fn with(
+        namespaces: usize,
+        seed: u64,
+        configure: impl FnOnce(ReflectorBuilder<ConfigMap>) -> ReflectorBuilder<ConfigMap>,
+    ) -> Self {
         let server = ApiServer::builder().seed(seed).build();
         let begun = Instant::now();
         let namespaces: Vec<_> = (0..namespaces).map(|at| format!("n{at:02}")).collect();
@@ -30,10 +38,8 @@ impl World {
         let source = |namespace: &str| ApiListWatch::<ConfigMap>::namespaced(server.client(), namespace);
         let first = Reflector::builder(source(&namespaces[0]), cache.clone());
         let others = namespaces.iter().skip(1);
-        let reflector = others
-            .fold(first, |builder, namespace| builder.also(source(namespace)))
-            .seed(seed)
-            .build();
+        let all = others.fold(first, |builder, namespace| builder.also(source(namespace)));
+        let reflector = configure(all).seed(seed).build();
         Self {
             server,
             namespaces,
@@ -195,6 +201,55 @@ async fn i9_a_server_that_is_not_there_yet_gets_as_many_requests_as_from_one() {
             assert!(back <= back_within(""), "{namespaces} sources: {back:?}");
         };
         world.run(life).await;
+    }
+}
+
+/// What waits for a place among the lists was let through while the server was well: it is asked again when it has one.
+#[tokio::test(start_paused = true)]
+async fn i9_a_server_that_goes_down_during_lists_in_pages_gets_as_many_requests_as_from_one() {
+    for (what, begins) in OUTAGES {
+        for (after, seed) in (120..1460).step_by(149).zip(1..) {
+            // As many as there are permits may be on their way before anybody knows that no answer comes.
+            let silent = back_within(what) > back_within("");
+            let slower = if silent { 1 } else { 1 + seed % 2 * 2 };
+            let world = World::with(20, seed, |builder| {
+                let permits = ListPermits::new(4 * slower as usize);
+                let builder = builder.streaming_lists(StreamingLists::Off).permits(&permits);
+                builder.page_size(Some(2))
+            });
+            for at in 0..5 {
+                world.write(&format!("m{at}"));
+            }
+            for (at, namespace) in (0..).zip(&world.namespaces) {
+                let delay = Duration::from_millis((70 + 3 * at) * slower);
+                let list = On::list(KIND).namespace(namespace);
+                world.server.faults().inject(list, Fault::Latency { delay });
+            }
+            let life = async {
+                sleep(Duration::from_millis(after)).await;
+                let listed = world.reflector.stats().lists_taken;
+                assert!(listed < 20, "all are listed within {after} ms");
+                world.server.faults().clear();
+                begins(&world.server);
+                let down = Instant::now();
+                sleep(Duration::from_secs(400)).await;
+                let asked = world.requests(down);
+                let busiest = busiest_minute(&asked);
+                assert!(busiest <= 8, "{what} after {after} ms: {busiest} in a minute");
+                assert!(asked.len() >= 8, "{what} after {after} ms: it goes on trying");
+                let stats = world.reflector.stats();
+                let counted = stats.pages + stats.watches;
+                assert_eq!(
+                    counted,
+                    world.requests(world.begun).len() as u64,
+                    "{what} {after}: what was put off was not sent"
+                );
+                world.server.faults().clear();
+                let back = world.waits_for("m4").await;
+                assert!(back <= back_within(what), "{what} after {after} ms: {back:?}");
+            };
+            world.run(life).await;
+        }
     }
 }
 

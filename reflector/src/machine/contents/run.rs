@@ -15,7 +15,7 @@ pub(in crate::machine) struct ContentsRun<K> {
     pub(in crate::machine) flight: Flight,
     /// Whether they come as initial events.
     pub(in crate::machine) streaming: bool,
-    pub(super) request: ListRequest,
+    pub(in crate::machine) request: ListRequest,
     pub(super) watch_timeout: std::time::Duration,
     pub(in crate::machine) entries: Vec<Entry<K>>,
     pub(in crate::machine) index: Index,

@@ -18,6 +18,8 @@ pub(super) struct Core {
     asked: VecDeque<Asked>,
     /// When one of those that were being served last ceased to be, as far as that was told.
     lit: Option<Instant>,
+    /// Attempts have failed since a machine was last served.
+    bad_news: bool,
     /// Attempts since a machine was last served, and when the next may be made.
     tries: u32,
     next: Option<Instant>,
@@ -30,6 +32,10 @@ pub(super) struct Core {
 struct Standing {
     /// Until when it counts as being served.
     served_until: Option<Instant>,
+    /// What it asked for last has brought something good. What only follows a good answer proves nothing yet.
+    proven: bool,
+    /// An attempt of somebody has failed since it sent what it did last: an answer may be older news than that.
+    outdated: bool,
     /// It has failed since it was last served.
     failed: bool,
     /// It was told to wait.
@@ -47,6 +53,8 @@ struct Asked {
     at: Option<Instant>,
     /// Whether nothing has become of it yet.
     outstanding: bool,
+    /// It was let through because somebody was being served: that is looked at again when it is sent.
+    lit: bool,
 }
 
 impl Asked {
@@ -63,6 +71,7 @@ impl Core {
             places: Vec::new(),
             asked: VecDeque::new(),
             lit: None,
+            bad_news: false,
             tries: 0,
             next: None,
             passed_over: None,
@@ -83,9 +92,11 @@ impl Core {
         self.rests(place, now);
         self.asked
             .retain(|asked| asked.outstanding || asked.is_younger(MINUTE, now));
-        let free = if self.is_lit(now) {
+        let lit = self.is_lit(now);
+        let free = if lit {
             // The budget must not be gone by the time that all have noticed that the server is.
-            self.is_outstanding_below(self.budget, now)
+            let few = self.is_outstanding_below(self.budget, now);
+            few.and_then(|()| self.is_well_or_in_budget(now))
         } else if self.is_failing() {
             self.is_in_budget(now).and_then(|()| self.is_turn_of(place, now))
         } else {
@@ -98,8 +109,8 @@ impl Core {
         free?;
         standing.last = Some(now);
         self.passed_over = None;
-        self.asks(place);
-        if !self.is_lit(now) && self.is_failing() {
+        self.asks(place, lit);
+        if !lit && self.is_failing() {
             self.next = Some(now + self.pace().mul_f64(0.5 + rng.f64()));
             self.tries = self.tries.saturating_add(1);
         }
@@ -108,16 +119,37 @@ impl Core {
 
     pub(super) fn follows(&mut self, place: usize, now: Instant) {
         self.ends(place);
-        self.asks(place);
+        self.goes_on(place, now);
+        self.asks(place, true);
         // A server that has just been good is not gone.
         self.places[place].served_until = Some(now + FOLLOWING);
     }
 
-    pub(super) fn sent(&mut self, place: usize, now: Instant) {
-        let mut mine = self.asked.iter_mut().rev().filter(|asked| asked.place == place);
-        if let Some(asked) = mine.next().filter(|asked| asked.at.is_none()) {
-            asked.at = Some(now);
+    /// It asks for more of a good answer, and may have to wait for something else first.
+    pub(super) fn goes_on(&mut self, place: usize, now: Instant) {
+        if std::mem::take(&mut self.places[place].proven) {
+            self.lit = self.lit.max(Some(now));
         }
+    }
+
+    pub(super) fn sent(&mut self, place: usize, now: Instant, can_wait: bool) -> Result<(), Instant> {
+        let is_mine = |asked: &Asked| asked.place == place && asked.at.is_none();
+        let mine = self.asked.iter().rposition(is_mine);
+        let mine = mine.and_then(|at| self.asked.remove(at));
+        if can_wait && mine.as_ref().is_none_or(|mine| mine.lit) {
+            let free = self.is_well_or_in_budget(now);
+            self.places[place].held = free.is_err();
+            free?;
+        }
+        self.goes_on(place, now);
+        self.places[place].outdated = false;
+        self.asked.push_back(Asked {
+            place,
+            at: Some(now),
+            outstanding: mine.is_some_and(|mine| mine.outstanding),
+            lit: false,
+        });
+        Ok(())
     }
 
     pub(super) fn opened(&mut self, place: usize, now: Instant) -> bool {
@@ -133,22 +165,32 @@ impl Core {
         let standing = &mut self.places[place];
         standing.served_until = Some(now + FOREVER);
         standing.failed = false;
-        self.asked.clear();
-        self.tries = 0;
-        self.next = None;
-        self.passed_over = None;
+        if std::mem::replace(&mut standing.proven, true) || !standing.outdated {
+            self.bad_news = false;
+            // What has yet to be sent may be sent to a server that is gone by then.
+            self.asked.retain(|asked| asked.at.is_none());
+            for asked in &mut self.asked {
+                (asked.outstanding, asked.lit) = (false, true);
+            }
+            self.tries = 0;
+            self.next = None;
+            self.passed_over = None;
+        }
         self.let_go(place, |other| other.held || (!was_lit && other.failed))
     }
 
     pub(super) fn rests(&mut self, place: usize, now: Instant) {
-        if let Some(until) = self.places[place].served_until.take() {
-            self.lit = self.lit.max(Some(until.min(now)));
-        }
+        self.goes_on(place, now);
+        self.places[place].served_until = None;
         self.ends(place);
     }
 
     pub(super) fn failed(&mut self, place: usize, now: Instant, not_before: Option<Instant>) {
         self.places[place].failed = true;
+        self.bad_news = true;
+        for standing in &mut self.places {
+            standing.outdated = true;
+        }
         if !self.is_lit(now) {
             self.next = self.next.max(not_before);
         }
@@ -160,7 +202,12 @@ impl Core {
 
     /// Whether it is news to anybody that a machine is served which was before.
     pub(super) fn is_awaited(&self) -> bool {
-        !self.asked.is_empty() || self.places.iter().any(|standing| standing.held)
+        self.bad_news
+            || self
+                .asked
+                .iter()
+                .any(|asked| asked.outstanding || asked.at.is_some())
+            || self.places.iter().any(|standing| standing.held)
     }
 
     /// Whether any machine is being served.
@@ -171,6 +218,15 @@ impl Core {
 
     fn is_failing(&self) -> bool {
         self.places.iter().any(|standing| standing.failed)
+    }
+
+    /// Whether the last that was heard of the server is good, or somebody is being served beyond doubt. If not it may be gone
+    /// though not all have noticed, and the budget counts.
+    fn is_well_or_in_budget(&self, now: Instant) -> Result<(), Instant> {
+        if !self.bad_news || self.places.iter().any(|standing| standing.proven) {
+            return Ok(());
+        }
+        self.is_in_budget(now)
     }
 
     /// Whether fewer than so many requests wait for the server to say anything to anybody.
@@ -184,11 +240,15 @@ impl Core {
 
     /// While nobody is served and attempts fail: as often as one machine may ask alone, and not at once.
     fn is_in_budget(&self, now: Instant) -> Result<(), Instant> {
-        let served = self.places.iter().filter_map(|standing| standing.served_until);
-        let lit = served.max().max(self.lit);
-        let after = |at: Instant| lit.is_none_or(|lit| lit.saturating_duration_since(at) < SHORTLY);
+        let after = |at: Instant| {
+            self.lit
+                .is_none_or(|lit| lit.saturating_duration_since(at) < SHORTLY)
+        };
         let counted = self.asked.iter().filter(|asked| asked.is_younger(MINUTE, now));
-        let counted = counted.filter(|asked| asked.outstanding || asked.at.is_none_or(after));
+        let counted = counted.filter(|asked| match asked.at {
+            Some(at) => asked.outstanding || after(at),
+            None => !asked.lit,
+        });
         let mut times: Vec<_> = counted.map(|asked| asked.at.unwrap_or(now)).collect();
         times.sort_unstable();
         let full_until = times
@@ -225,11 +285,12 @@ impl Core {
             .min(MINUTE / budget)
     }
 
-    fn asks(&mut self, place: usize) {
+    fn asks(&mut self, place: usize, lit: bool) {
         self.asked.push_back(Asked {
             place,
             at: None,
             outstanding: true,
+            lit,
         });
     }
 
