@@ -529,6 +529,36 @@ fn a_machine_that_fails_alone_holds_no_other() {
     }
 }
 
+/// One that waits for the server to serve another goes on waiting for that when it hears of a doubt.
+#[test]
+fn a_machine_told_of_a_doubt_in_an_outage_is_woken_when_it_is_over() {
+    let mut woken = 0;
+    for seed in 0..20 {
+        let mut all = Behind::new(2, seed);
+        all.passes(Duration::from_secs(20), |_, _| Fate::Served);
+        for at in 0..2 {
+            all.answer(at, Fate::Fails(ErrorKind::Transport));
+        }
+        all.passes(Duration::from_secs(300), |_, _| Fate::Fails(ErrorKind::Transport));
+        for at in 0..2 {
+            all.give(at, Input::Doubt);
+        }
+        let asked = all.sent.len();
+        while !all
+            .sims
+            .iter()
+            .any(|sim| sim.machine.state().as_str() == "synced")
+        {
+            all.passes(Duration::from_millis(100), |_, _| Fate::Served);
+        }
+        assert!(all.sent.len() > asked);
+        // Longer than the jitter and an answer take, and shorter than any wait of its own after so many failures.
+        all.passes(Duration::from_secs(1), |_, _| Fate::Served);
+        woken += usize::from(all.synced() == 2);
+    }
+    assert_eq!(woken, 20, "each is woken by the other");
+}
+
 /// Outages of some or all, of every kind, one after another.
 #[test]
 fn whatever_becomes_of_whose_requests_all_are_served_once_the_server_is_well() {

@@ -72,11 +72,14 @@ impl<K: Object> Machine<K> {
             | Phase::Waiting {
                 next: Next::Contents, ..
             } => {}
-            // While attempts fail the wait stays as it is.
-            Phase::Waiting { at, .. } => {
-                let at = *at;
+            // While attempts fail the wait stays as it is, and so does what ends it.
+            Phase::Waiting { at, outage, .. } => {
+                let (at, in_outage) = (*at, *outage);
                 self.count_relist(RelistReason::Rewound);
                 self.wait(now, at, Next::Contents);
+                if let Phase::Waiting { outage, .. } = &mut self.phase {
+                    *outage = in_outage;
+                }
             }
             // The list being read may have been begun before.
             Phase::Contents(_) => {
