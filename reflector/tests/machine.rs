@@ -529,6 +529,30 @@ fn a_machine_that_fails_alone_holds_no_other() {
     }
 }
 
+#[test]
+fn a_gate_takes_no_more_memory_than_its_machines_need() {
+    let config = Config::default();
+    let gate = Gate::new(&config.backoff);
+    let mut now = Instant::now();
+    let mut come_and_go = |machines: usize| {
+        for at in 0..machines {
+            now += Duration::from_secs(10);
+            let rng = fastrand::Rng::with_seed(at as u64);
+            let mut sim = Sim::of(Machine::new(config.clone(), false, rng).behind(&gate));
+            sim.now = now;
+            sim.give(Input::Start);
+            if at % 2 == 0 {
+                sim.machine.handle(now, Input::Shutdown);
+            }
+        }
+        // It shows all that it knows.
+        format!("{gate:?}").len()
+    };
+    let few = come_and_go(20);
+    let many = come_and_go(2000);
+    assert!(many <= few * 2, "{many} after {few}");
+}
+
 /// One that waits for the server to serve another goes on waiting for that when it hears of a doubt.
 #[test]
 fn a_machine_told_of_a_doubt_in_an_outage_is_woken_when_it_is_over() {

@@ -14,6 +14,8 @@ pub(super) struct Core {
     budget: usize,
     initial: Duration,
     places: Vec<Standing>,
+    /// Places that were given up.
+    free: Vec<usize>,
     /// What was asked since a machine was last served, in order.
     asked: VecDeque<Asked>,
     /// When one of those that were being served last ceased to be, as far as that was told.
@@ -69,6 +71,7 @@ impl Core {
             budget: config.requests_per_minute.max(1),
             initial: config.initial,
             places: Vec::new(),
+            free: Vec::new(),
             asked: VecDeque::new(),
             lit: None,
             bad_news: false,
@@ -79,13 +82,16 @@ impl Core {
     }
 
     pub(super) fn admit(&mut self) -> usize {
-        self.places.push(Standing::default());
-        self.places.len() - 1
+        self.free.pop().unwrap_or_else(|| {
+            self.places.push(Standing::default());
+            self.places.len() - 1
+        })
     }
 
     pub(super) fn leave(&mut self, place: usize) {
         self.places[place] = Standing::default();
         self.ends(place);
+        self.free.push(place);
     }
 
     pub(super) fn ask(&mut self, place: usize, now: Instant, rng: &mut fastrand::Rng) -> Result<(), Instant> {
