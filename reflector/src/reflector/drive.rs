@@ -236,9 +236,12 @@ impl<K: Object> Driver<'_, K> {
 
     /// Shows the state of all sources together.
     fn tell(&self, state: SyncState) {
-        let mut parts = self.inner.parts.lock().unwrap_or_else(PoisonError::into_inner);
-        parts[self.part].state = Some(state);
-        let together = together(&parts);
+        let together = {
+            let mut parts = self.inner.parts.lock().unwrap_or_else(PoisonError::into_inner);
+            parts[self.part].state = Some(state);
+            together(&parts)
+        };
+        // It waits for whoever looks at the state, who may be asking for what is behind that lock.
         self.inner.state.send_if_modified(|shown| {
             let changed = *shown != together;
             *shown = together;

@@ -117,3 +117,43 @@ async fn a_source_gives_way_only_where_the_store_has_been_told_all_that_it_knows
         assert!(store.cache.get("a", "new-0").is_some());
     }
 }
+
+/// Who looks at the state holds it up, and may ask the reflector for more meanwhile.
+#[test]
+fn statistics_can_be_had_while_the_state_is_looked_at() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build();
+    let runtime = runtime.expect("a runtime can be built");
+    let reflector = runtime.block_on(async {
+        let server = Server::script(
+            vec![Answer::list("10", &[object("a", 3)])],
+            vec![Answer::watch([])],
+        );
+        let source = ApiListWatch::<ConfigMap>::all(server.client()).no_streaming_lists();
+        Reflector::builder(source, Cache::new()).seed(7).build()
+    });
+    let state = reflector.state();
+    let looked_at = state.borrow();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let (done, is_done) = std::sync::mpsc::channel();
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            let run = reflector.run(async move { drop(stopped.await) });
+            runtime.block_on(run).expect("nothing ends the run");
+        });
+        let asked = reflector.clone();
+        std::thread::spawn(move || {
+            // Long enough for the first state to be told, which waits.
+            let begun = std::time::Instant::now();
+            while begun.elapsed() < Duration::from_millis(300) {
+                let _ = asked.stats();
+            }
+            let _ = done.send(());
+        });
+        let answered = is_done.recv_timeout(Duration::from_secs(30));
+        drop(looked_at);
+        drop(stop);
+        answered.expect("the one does not wait for the other");
+    });
+}
