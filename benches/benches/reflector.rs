@@ -1,6 +1,7 @@
 //! Processor time of the reflector's stages with the system's allocator. See `reflector_heap` for memory.
 //!
-//! `--one STAGE --pods N` runs one stage once, for callgrind; with `--rounds N` so often, for profilers. `--list` lists full pods alone and tells the kernel's share.
+//! `--one STAGE --pods N` runs one stage once, for callgrind; with `--rounds N` so often, for profilers.
+//! `--list` lists full pods alone, and tells filling from dropping and the kernel's share.
 
 #![allow(missing_docs, dead_code, reason = "a bench has no users and shares its parts")]
 

@@ -17,6 +17,7 @@ mod prefixes;
 mod process;
 mod requests;
 mod several;
+mod silence;
 mod sources;
 mod streaming;
 mod support;
